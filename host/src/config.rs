@@ -1,0 +1,1 @@
+//! The run configuration: as written, then resolved.

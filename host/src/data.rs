@@ -1,0 +1,1 @@
+//! Samples: from records to batches.

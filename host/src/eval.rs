@@ -1,0 +1,1 @@
+//! Evaluation: answering, scoring, the accuracy matrix and what is computed from it.

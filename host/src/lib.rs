@@ -1,0 +1,14 @@
+//! The host of continual-learning method plugins: it owns the backbone, the training loop, the data, the evaluation and the report.
+
+pub mod cli;
+pub mod compare;
+pub mod config;
+pub mod data;
+pub mod eval;
+pub mod model;
+pub mod ops;
+pub mod plugin;
+pub mod quickstart;
+pub mod report;
+pub mod stream;
+pub mod train;

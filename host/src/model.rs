@@ -1,0 +1,1 @@
+//! Backbones: vision tower, projector, language model; weights, tokenizer, sites, generation.

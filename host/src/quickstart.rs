@@ -1,0 +1,1 @@
+//! The embedded quickstart: stand-in tasks made from vendored pictures.
