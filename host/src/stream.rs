@@ -1,1 +1,3 @@
-//! The task stream: tasks, orders, stages.
+//! The task stream: tasks, orders, stages, and the named random streams everything draws from.
+
+pub mod random;
