@@ -23,5 +23,5 @@ test: build     ## Run all tests
 lint: libtorch  ## Check format, lints and dependencies, as before a change lands
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
-	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --offline --locked check licenses bans sources; \
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --locked check licenses bans sources; \
 	else echo "cargo-deny is not installed: its checks are skipped (the tests check the licences)"; fi

@@ -1,1 +1,3 @@
-#[test] fn ok() {}
+//! The integration tests, one binary.
+
+mod tidy;

@@ -13,7 +13,9 @@ pub fn seed(root: u64, stream: &str, indices: &[u64]) -> u64 {
         hash.update(index.to_le_bytes());
     }
     let digest = hash.finalize();
-    u64::from_le_bytes([digest[0], digest[1], digest[2], digest[3], digest[4], digest[5], digest[6], digest[7]])
+    u64::from_le_bytes([
+        digest[0], digest[1], digest[2], digest[3], digest[4], digest[5], digest[6], digest[7],
+    ])
 }
 
 /// A short-lived generator over one named stream (SplitMix64, Steele et al. 2014: a counter passed through a mixing function).
