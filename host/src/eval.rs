@@ -1,1 +1,6 @@
 //! Evaluation: answering, scoring, the accuracy matrix and what is computed from it.
+
+pub mod blind;
+pub mod matrix;
+pub mod metrics;
+pub mod scorer;

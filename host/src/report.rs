@@ -1,1 +1,3 @@
 //! Results, tables and reports.
+
+pub mod results;

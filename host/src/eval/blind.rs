@@ -1,0 +1,168 @@
+//! The blind baseline: what a model scores that never looks at the image. It stands beside every score, because much of what
+//! looks like seeing is knowing the usual answer (Goyal et al. 2017, section 1).
+
+use std::collections::BTreeMap;
+
+use super::scorer::{Metric, Reference, Scorer, grounding, score};
+
+/// The usual answers of a task, learned from its training split.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Blind {
+    answers: BTreeMap<String, String>,
+    fallback: String,
+}
+
+impl Blind {
+    /// Learns from `(question, reference)` pairs of the training split.
+    ///
+    /// For most metrics: the majority of the training targets (first answers) of each question string, and of the whole task for
+    /// questions never seen; ties go to the answer that sorts first, so that the order of the data does not matter.
+    /// For grounding: one constant box for all questions, the training box that most training boxes overlap by one half.
+    pub fn fit<'a>(metric: Metric, train: impl IntoIterator<Item = (&'a str, &'a Reference)>) -> Self {
+        if metric == Metric::Grounding {
+            let boxes: Vec<[f64; 4]> =
+                train.into_iter().filter_map(|(_, reference)| reference.bbox).collect();
+            let fallback = constant_box(&boxes).map(|box_| grounding::format(&box_)).unwrap_or_default();
+            return Blind { answers: BTreeMap::new(), fallback };
+        }
+        let mut by_question: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
+        let mut overall: BTreeMap<&str, u64> = BTreeMap::new();
+        for (question, reference) in train {
+            if let Some(answer) = reference.answers.first() {
+                *by_question.entry(question).or_default().entry(answer).or_default() += 1;
+                *overall.entry(answer).or_default() += 1;
+            }
+        }
+        let answers = by_question
+            .into_iter()
+            .map(|(question, counts)| (question.to_owned(), majority(&counts)))
+            .collect();
+        Blind { answers, fallback: majority(&overall) }
+    }
+
+    /// The answer to a question; empty when there was nothing to learn from.
+    pub fn answer(&self, question: &str) -> &str {
+        self.answers.get(question).unwrap_or(&self.fallback)
+    }
+
+    /// Mean score in percent over `(question, reference)` pairs of the test split; `None` for an empty one.
+    pub fn percent<'a>(
+        &self,
+        scorer: Scorer,
+        metric: Metric,
+        test: impl IntoIterator<Item = (&'a str, &'a Reference)>,
+    ) -> Option<f64> {
+        let (mut sum, mut items) = (0.0, 0u64);
+        for (question, reference) in test {
+            sum += score(scorer, metric, self.answer(question), reference);
+            items += 1;
+        }
+        if items == 0 { None } else { Some(100.0 * sum / items as f64) }
+    }
+}
+
+fn majority(counts: &BTreeMap<&str, u64>) -> String {
+    let mut best = ("", 0);
+    for (answer, &count) in counts {
+        if count > best.1 {
+            best = (answer, count);
+        }
+    }
+    best.0.to_owned()
+}
+
+/// How many training boxes are tried as the constant box, and how many each is tried on: evenly spaced ones, in sorted order.
+const CANDIDATES: usize = 512;
+const TRIALS: usize = 4096;
+
+/// The box with most trials of intersection over union >= 0.5, then the greatest mean overlap, then the first in sorted order.
+fn constant_box(boxes: &[[f64; 4]]) -> Option<[f64; 4]> {
+    let mut sorted = boxes.to_vec();
+    sorted.sort_by(|one, other| {
+        let by_value = one.iter().zip(other).map(|(one, other)| one.total_cmp(other));
+        by_value.fold(std::cmp::Ordering::Equal, std::cmp::Ordering::then)
+    });
+    let trials = spaced(&sorted, TRIALS);
+    let mut best: Option<(usize, f64, [f64; 4])> = None;
+    for candidate in spaced(&sorted, CANDIDATES) {
+        let overlaps: Vec<f64> = trials.iter().map(|truth| grounding::iou(&candidate, truth)).collect();
+        let right = overlaps.iter().filter(|&&overlap| overlap >= 0.5).count();
+        let overlap = overlaps.iter().sum::<f64>();
+        if best.is_none_or(|(most, sum, _)| (right, overlap) > (most, sum)) {
+            best = Some((right, overlap, candidate));
+        }
+    }
+    best.map(|(_, _, box_)| box_)
+}
+
+fn spaced(boxes: &[[f64; 4]], most: usize) -> Vec<[f64; 4]> {
+    let count = boxes.len().min(most);
+    (0..count).map(|at| boxes[at * boxes.len() / count]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reference(answer: &str) -> Reference {
+        Reference::answer(answer)
+    }
+
+    #[test]
+    fn the_majority_of_the_question_comes_before_that_of_the_task() {
+        let pairs = [
+            ("what color?", "red"),
+            ("what color?", "blue"),
+            ("what color?", "blue"),
+            ("how many?", "2"),
+            ("is it?", "red"),
+            ("is it?", "red"),
+        ];
+        let train: Vec<(&str, Reference)> = pairs.iter().map(|(q, a)| (*q, reference(a))).collect();
+        let blind = Blind::fit(Metric::ExactMatch, train.iter().map(|(q, r)| (*q, r)));
+        assert_eq!(blind.answer("what color?"), "blue");
+        assert_eq!(blind.answer("how many?"), "2");
+        assert_eq!(blind.answer("never asked"), "red");
+        let test = [("what color?", reference("Blue.")), ("how many?", reference("3"))];
+        let pairs = || test.iter().map(|(q, r)| (*q, r));
+        assert_eq!(blind.percent(Scorer::Official, Metric::ExactMatch, pairs()), Some(50.0));
+        assert_eq!(blind.percent(Scorer::Official, Metric::Gqa, pairs()), Some(0.0));
+        assert_eq!(blind.percent(Scorer::Official, Metric::Gqa, []), None);
+    }
+
+    #[test]
+    fn ties_do_not_depend_on_the_order_of_the_data() {
+        let (yes, no) = (reference("yes"), reference("no"));
+        let forward = Blind::fit(Metric::Gqa, [("q", &yes), ("q", &no)]);
+        let backward = Blind::fit(Metric::Gqa, [("q", &no), ("q", &yes)]);
+        assert_eq!(forward, backward);
+        assert_eq!(forward.answer("q"), "no");
+        assert_eq!(Blind::fit(Metric::Gqa, []).answer("q"), "");
+    }
+
+    #[test]
+    fn grounding_guesses_the_box_that_most_boxes_overlap() {
+        let at = |bbox: [f64; 4]| Reference { bbox: Some(bbox), ..Reference::default() };
+        let boxes = [
+            at([0.0, 0.0, 0.1, 0.1]),
+            at([0.2, 0.2, 0.8, 0.8]),
+            at([0.2, 0.2, 0.8, 0.9]),
+            at([0.1, 0.2, 0.8, 0.8]),
+            at([0.9, 0.9, 1.0, 1.0]),
+        ];
+        let pairs = || boxes.iter().map(|reference| ("the thing", reference));
+        let blind = Blind::fit(Metric::Grounding, pairs());
+        assert_eq!(blind.answer("anything"), "[0.200,0.200,0.800,0.800]");
+        assert_eq!(blind.percent(Scorer::Official, Metric::Grounding, pairs()), Some(60.0));
+    }
+
+    #[test]
+    fn many_boxes_are_sampled_evenly() {
+        let boxes: Vec<[f64; 4]> =
+            (0..10_000).map(|at| [0.0, 0.0, 0.5, 0.5 + f64::from(at) * 1e-5]).collect();
+        assert_eq!(spaced(&boxes, 4).len(), 4);
+        assert_eq!(spaced(&boxes, 4)[1], boxes[2_500]);
+        assert_eq!(spaced(&boxes[..3], 4), boxes[..3].to_vec());
+        assert!(spaced(&[], 4).is_empty());
+    }
+}

@@ -1,0 +1,204 @@
+//! Scores one answer against its reference: the official definition of each metric, and the rules of CoIN's own scripts.
+//!
+//! Every function here is pure and total: an empty or unreadable answer scores 0, never an error.
+//! Definitions, sources and the differences between the two scorers are in `docs/metrics.md`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+mod classification;
+mod exact_match;
+mod gqa;
+pub mod grounding;
+mod multiple_choice;
+mod normalise;
+mod ocr_vqa;
+mod textvqa;
+mod vizwiz;
+mod vqa_soft;
+
+/// How an answer of a task is scored. In configuration files: `multiple-choice`, `vqa-soft`, `ocr-vqa`, ..
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Metric {
+    /// The chosen option, given as a letter or as the option's text (ScienceQA).
+    MultipleChoice,
+    /// Soft accuracy over ten human answers, as the VQA v2 evaluator computes it (VQAv2).
+    VqaSoft,
+    /// Soft accuracy over ten answers with the TextVQA normaliser (TextVQA).
+    #[serde(rename = "textvqa")]
+    TextVqa,
+    /// Soft accuracy over ten answers of blind users' questions (VizWiz).
+    #[serde(rename = "vizwiz")]
+    VizWiz,
+    /// Equal after trimming, lower-casing and removing final periods.
+    ExactMatch,
+    /// Equal to the class name as it stands (ImageNet).
+    Classification,
+    /// Intersection over union of two boxes of at least one half (RefCOCO, RefCOCO+, RefCOCOg).
+    Grounding,
+    /// Equal after lower-casing and removing final periods (GQA).
+    Gqa,
+    /// Equal after lower-casing (OCR-VQA).
+    OcrVqa,
+}
+
+impl Metric {
+    /// Every metric.
+    pub const ALL: [Metric; 9] = [
+        Metric::MultipleChoice,
+        Metric::VqaSoft,
+        Metric::TextVqa,
+        Metric::VizWiz,
+        Metric::ExactMatch,
+        Metric::Classification,
+        Metric::Grounding,
+        Metric::Gqa,
+        Metric::OcrVqa,
+    ];
+
+    /// The name in configuration and result files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Metric::MultipleChoice => "multiple-choice",
+            Metric::VqaSoft => "vqa-soft",
+            Metric::TextVqa => "textvqa",
+            Metric::VizWiz => "vizwiz",
+            Metric::ExactMatch => "exact-match",
+            Metric::Classification => "classification",
+            Metric::Grounding => "grounding",
+            Metric::Gqa => "gqa",
+            Metric::OcrVqa => "ocr-vqa",
+        }
+    }
+}
+
+/// Whose rules score an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scorer {
+    /// The data set's own definition.
+    Official,
+    /// CoIN's evaluation scripts with their defects, for comparison with published tables.
+    Coin,
+}
+
+impl Scorer {
+    /// The name in configuration and result files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Scorer::Official => "official",
+            Scorer::Coin => "coin",
+        }
+    }
+}
+
+/// A name that stands for no metric or scorer.
+#[derive(Debug, thiserror::Error)]
+#[error("unknown {what} `{name}`\nhint: one of {known}")]
+pub struct UnknownName {
+    what: &'static str,
+    name: String,
+    known: String,
+}
+
+impl FromStr for Metric {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        Metric::ALL.into_iter().find(|metric| metric.name() == name).ok_or_else(|| UnknownName {
+            what: "metric",
+            name: name.to_owned(),
+            known: Metric::ALL.map(Metric::name).join(", "),
+        })
+    }
+}
+
+impl FromStr for Scorer {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        match name {
+            "official" => Ok(Scorer::Official),
+            "coin" => Ok(Scorer::Coin),
+            _ => {
+                Err(UnknownName { what: "scorer", name: name.to_owned(), known: "official, coin".to_owned() })
+            }
+        }
+    }
+}
+
+impl fmt::Display for Metric {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.name())
+    }
+}
+
+impl fmt::Display for Scorer {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.name())
+    }
+}
+
+/// What an answer is held against.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Reference {
+    /// The accepted answers; the first is the training target. Ten of them for the soft metrics.
+    pub answers: Vec<String>,
+    /// The options of a multiple-choice question, in the order of their letters.
+    pub options: Vec<String>,
+    /// The box `x1, y1, x2, y2` in 0..1 of a grounding item.
+    pub bbox: Option<[f64; 4]>,
+    /// Width and height of the image in pixels.
+    pub size: Option<[u32; 2]>,
+}
+
+impl Reference {
+    /// A reference with one accepted answer and nothing else.
+    pub fn answer(answer: &str) -> Self {
+        Reference { answers: vec![answer.to_owned()], ..Reference::default() }
+    }
+
+    fn target(&self) -> Option<&str> {
+        self.answers.first().map(String::as_str)
+    }
+}
+
+/// The score of `prediction`, from 0.0 to 1.0.
+///
+/// `Scorer::Coin` covers what CoIN's scripts do to one answer; what they do to a whole file (pairing by position,
+/// counting prediction lines) cannot happen here, because the host answers every item exactly once.
+pub fn score(scorer: Scorer, metric: Metric, prediction: &str, reference: &Reference) -> f64 {
+    match (metric, scorer) {
+        (Metric::MultipleChoice, Scorer::Official) => {
+            binary(multiple_choice::official(prediction, reference))
+        }
+        (Metric::MultipleChoice, Scorer::Coin) => binary(multiple_choice::coin(prediction, reference)),
+        (Metric::VqaSoft, Scorer::Official) => vqa_soft::official(prediction, &reference.answers),
+        (Metric::VizWiz, Scorer::Official) | (Metric::TextVqa, _) => {
+            textvqa::soft(prediction, &reference.answers)
+        }
+        (Metric::VqaSoft | Metric::VizWiz, Scorer::Coin) => binary(vizwiz::coin(prediction, reference)),
+        (Metric::ExactMatch, _) => binary(exact_match::normalised(prediction, &reference.answers)),
+        (Metric::Classification, Scorer::Official) => binary(classification::official(prediction, reference)),
+        (Metric::Classification, Scorer::Coin) => binary(classification::coin(prediction, reference)),
+        (Metric::Grounding, Scorer::Official) => binary(grounding::official(prediction, reference)),
+        (Metric::Grounding, Scorer::Coin) => binary(grounding::coin(prediction, reference)),
+        (Metric::Gqa, _) => binary(gqa::exact(prediction, &reference.answers)),
+        (Metric::OcrVqa, _) => binary(ocr_vqa::exact(prediction, &reference.answers)),
+    }
+}
+
+fn binary(right: bool) -> f64 {
+    f64::from(u8::from(right))
+}
+
+/// Python's `str.isspace` for one character: Unicode white space and the four information separators.
+fn is_python_space(letter: char) -> bool {
+    letter.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&letter)
+}
+
+#[cfg(test)]
+mod tests;
