@@ -4,6 +4,7 @@ pub mod cli;
 pub mod compare;
 pub mod config;
 pub mod data;
+pub mod doctor;
 pub mod eval;
 pub mod model;
 pub mod ops;
