@@ -6,6 +6,8 @@ into Python. Wheels that were fetched stay beside the folder until they are unpa
 where it stopped. A LIBTORCH or LIBTORCH_USE_PYTORCH that is set in the environment wins: it is checked, nothing is fetched.
 """
 
+from __future__ import annotations
+
 import fcntl
 import hashlib
 import os
