@@ -1,3 +1,5 @@
 //! The integration tests, one binary.
 
+mod built;
+mod setup;
 mod tidy;
