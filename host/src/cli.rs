@@ -1,1 +1,61 @@
 //! The command line: one file a command; parse, call the library, print.
+
+mod compare;
+mod config;
+mod exit;
+mod output;
+mod worker;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use output::{Color, Output};
+
+/// Continual instruction tuning of multimodal LLMs: compare methods, each of them a plugin.
+#[derive(Debug, Parser)]
+#[command(name = "coin-host", version, arg_required_else_help = true, after_help = EXIT_CODES)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    display: Display,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 ok, 1 run failed, 2 bad configuration or usage, 3 plugin refused";
+
+#[derive(Debug, clap::Args)]
+struct Display {
+    /// Print no progress and no notes
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    /// When to use colors
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: Color,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train and evaluate every method of a run, on every order, with every seed
+    Compare(compare::CompareCommand),
+    /// Explain a configuration, or list its keys
+    Config(config::ConfigCommand),
+    /// Run cells for a parent process
+    #[command(hide = true)]
+    Worker(worker::WorkerCommand),
+}
+
+/// Parses the arguments of the process, runs the command, prints what goes wrong.
+pub fn main() -> ExitCode {
+    let line = CommandLine::parse();
+    let output = Output::new(line.display.color, line.display.quiet);
+    let outcome = match &line.command {
+        Command::Compare(command) => command.run(&output),
+        Command::Config(command) => command.run(&output),
+        Command::Worker(command) => command.run(&output),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => exit::report(&error, &output),
+    }
+}

@@ -1,1 +1,29 @@
-//! The run configuration: as written, then resolved.
+//! The run configuration. A file is read into a tree whose every value knows where it comes from, options of the command
+//! line are written over it, each key is held against the table in [`schema`], and the result is resolved in one step
+//! ([`RawConfig`](raw::RawConfig) to [`RunConfig`]): from there on no default is left to be filled in.
+
+mod check;
+pub mod difference;
+pub mod error;
+pub mod explain;
+mod flat;
+pub mod listing;
+mod load;
+mod nearest;
+pub mod orders;
+pub mod origin;
+mod overrides;
+pub mod raw;
+mod resolve;
+pub mod resolved;
+pub mod schema;
+mod stack;
+mod tree;
+
+pub use error::ConfigError;
+pub use load::{Loaded, QUICKSTART, Request, load};
+pub use origin::{Origin, Origins};
+pub use resolved::{
+    Backbone, Device, Dtype, Evaluation, Location, Method, Order, Plugins, Protocol, Reference,
+    ReferenceKind, RunConfig, Scheduler, StackEntry, Task, Training, Trust,
+};

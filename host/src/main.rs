@@ -1,4 +1,7 @@
-fn main() {
-    let t = tch::Tensor::ones([2, 2], (tch::Kind::Float, tch::Device::Cpu));
-    t.print();
+//! The binary: runs the command line and turns its outcome into an exit code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    coin_host::cli::main()
 }

@@ -1,0 +1,89 @@
+//! `coin-host compare`: methods x orders x seeds, side by side.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::cli::output::Output;
+use crate::compare;
+use crate::compare::arguments::CompareArguments;
+use crate::compare::plan::Plan;
+use crate::config::{self, Request};
+
+#[derive(Debug, Args)]
+pub(crate) struct CompareCommand {
+    /// Configuration file; without one, the embedded quickstart
+    config: Option<PathBuf>,
+    /// Only these methods, by name or as a `.toml` with a `stack`
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    methods: Vec<String>,
+    /// Only these tasks
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    tasks: Vec<String>,
+    /// Seeds in place of the configuration's
+    #[arg(long, value_delimiter = ',', value_name = "SEEDS")]
+    seeds: Vec<u64>,
+    /// Task orders in place of the configuration's: names, or `random:N`
+    #[arg(long, value_delimiter = ',', value_name = "ORDERS")]
+    orders: Vec<String>,
+    /// Write a value over the configuration's: `training.steps=40`
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Folder of the run; a run that is there already goes on [default: runs/NAME]
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    /// Cells at a time [default: one on a GPU, else as many as the cores carry]
+    #[arg(long, short, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
+    /// Print the cells and stop
+    #[arg(long)]
+    dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Leave out what cannot run instead of stopping before the first cell
+    #[arg(long)]
+    keep_going: bool,
+    /// Look for plugins here first
+    #[arg(long, value_name = "FOLDER")]
+    plugin_dir: Vec<String>,
+}
+
+impl CompareCommand {
+    pub(crate) fn run(&self, output: &Output) -> anyhow::Result<ExitCode> {
+        let loaded = config::load(&Request {
+            path: self.config.as_deref(),
+            set: &self.set,
+            seeds: &self.seeds,
+            orders: &self.orders,
+            methods: &self.methods,
+            tasks: &self.tasks,
+            plugin_dirs: &self.plugin_dir,
+        })?;
+        if self.dry_run {
+            let plan = Plan::new(&loaded.config);
+            if self.json {
+                output.json(&plan)?;
+            } else {
+                output.data(&plan.to_string())?;
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        let out = self.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&loaded.config.name));
+        let arguments = CompareArguments {
+            config: loaded.config,
+            out,
+            jobs: self.jobs.map(usize::from),
+            keep_going: self.keep_going,
+            quiet: output.quiet(),
+        };
+        let outcome = compare::run(&arguments)?;
+        if self.json {
+            output.json(&outcome)?;
+        } else {
+            output.note(&format!("results: {}", outcome.results.display()));
+        }
+        Ok(if outcome.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}

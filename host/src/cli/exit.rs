@@ -1,0 +1,39 @@
+//! From errors to exit codes: 0 ok, 1 run failed, 2 bad configuration or usage, 3 plugin refused.
+
+use std::io::ErrorKind;
+use std::process::ExitCode;
+
+use crate::cli::output::Output;
+use crate::config::ConfigError;
+
+const RUN_FAILED: u8 = 1;
+const BAD_CONFIG: u8 = 2;
+
+/// Prints an error and says how the process ends. A reader that has seen enough is no error.
+pub(crate) fn report(error: &anyhow::Error, output: &Output) -> ExitCode {
+    let broken_pipe = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+    };
+    if error.chain().any(broken_pipe) {
+        return ExitCode::SUCCESS;
+    }
+    output.error(&format!("{error:#}"));
+    ExitCode::from(code(error))
+}
+
+fn code(error: &anyhow::Error) -> u8 {
+    if error.chain().any(|cause| cause.is::<ConfigError>()) { BAD_CONFIG } else { RUN_FAILED }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context as _;
+
+    #[test]
+    fn the_kind_of_error_decides_also_beneath_context() {
+        let bad = Err::<(), _>(ConfigError::new("no")).context("while reading").unwrap_err();
+        assert_eq!(code(&bad), 2);
+        assert_eq!(code(&anyhow::anyhow!("out of memory")), 1);
+    }
+}

@@ -1,0 +1,75 @@
+//! The cells of a run.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Reference, RunConfig};
+
+/// One method on one order with one seed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Cell {
+    pub method: String,
+    pub order: String,
+    pub seed: u64,
+}
+
+impl fmt::Display for Cell {
+    /// As the cell's folder is named: `METHOD/ORDER/SEED`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.method, self.order, self.seed)
+    }
+}
+
+/// All that a run does.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Plan {
+    pub name: String,
+    /// Columns of the accuracy matrix.
+    pub tasks: Vec<String>,
+    pub cells: Vec<Cell>,
+    /// Reference runs with the seed of each.
+    pub references: Vec<(String, u64)>,
+    /// sha256 of the configuration.
+    pub config: String,
+}
+
+impl Plan {
+    /// The cells of a configuration: the first seed of every method comes before the second of any.
+    pub fn new(config: &RunConfig) -> Plan {
+        let mut cells = Vec::new();
+        for &seed in &config.seeds {
+            for order in &config.orders {
+                for (method, _) in &config.methods {
+                    cells.push(Cell { method: method.clone(), order: order.name.clone(), seed });
+                }
+            }
+        }
+        let reference = |reference: &Reference, seed| (format!("joint of {}", reference.method), seed);
+        let references =
+            config.seeds.iter().flat_map(|&seed| config.references.iter().map(move |r| reference(r, seed)));
+        Plan {
+            name: config.name.clone(),
+            tasks: config.tasks.iter().map(|(name, _)| name.clone()).collect(),
+            cells,
+            references: references.collect(),
+            config: config.content_hash(),
+        }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "run {} ({})", self.name, &self.config[..12])?;
+        writeln!(f, "{} tasks: {}", self.tasks.len(), self.tasks.join(", "))?;
+        writeln!(f, "{} cells:", self.cells.len())?;
+        for cell in &self.cells {
+            writeln!(f, "  {cell}")?;
+        }
+        writeln!(f, "{} reference runs besides zero-shot and blind:", self.references.len())?;
+        for (reference, seed) in &self.references {
+            writeln!(f, "  {reference}, seed {seed}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,334 @@
+//! The keys of a configuration: one table for the check, the hints and the documentation.
+
+/// What a value has to be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Kind {
+    Text,
+    /// A name with a meaning of its own; the text lists the forms.
+    Form(&'static str),
+    /// A file or folder: relative to the configuration file, on the command line to the current folder.
+    Path,
+    Flag,
+    /// A whole number.
+    Count {
+        least: i64,
+    },
+    /// A finite number; `above` and `below` are excluded, `least` is not.
+    Number {
+        least: Option<f64>,
+        above: Option<f64>,
+        below: Option<f64>,
+    },
+    Choice(&'static [&'static str]),
+    /// A list without repetitions; `least` items.
+    List {
+        of: &'static Kind,
+        least: usize,
+    },
+    /// Exactly two numbers.
+    Pair(&'static Kind),
+    /// Names of orders, lists of task names, or `{ name, tasks }`.
+    Orders,
+    /// Tables with a `plugin` and that plugin's keys.
+    Stack,
+    /// Any keys: another part of the program checks them.
+    Open,
+}
+
+/// What holds where a key is not given.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Fallback {
+    Required,
+    /// In TOML.
+    Value(&'static str),
+    /// In words.
+    Words(&'static str),
+}
+
+/// One key.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// Dotted; `*` stands for a name that the user chooses.
+    pub path: &'static str,
+    pub kind: Kind,
+    pub fallback: Fallback,
+    pub text: &'static str,
+}
+
+const fn key(path: &'static str, kind: Kind, fallback: Fallback, text: &'static str) -> Key {
+    Key { path, kind, fallback, text }
+}
+
+use Fallback::{Required, Value, Words};
+use Kind::{Choice, Count, Flag, Form, List, Number, Open, Orders, Pair, Path, Stack, Text};
+
+const POSITIVE: Kind = Number { least: None, above: Some(0.0), below: None };
+const NOT_NEGATIVE: Kind = Number { least: Some(0.0), above: None, below: None };
+const FRACTION: Kind = Number { least: Some(0.0), above: None, below: Some(1.0) };
+const SCORERS: &[&str] = &["official", "coin"];
+
+/// All keys, in the order of the documentation.
+pub const KEYS: &[Key] = &[
+    key("name", Text, Words("the file's name"), "Name of the run; the default `--out` is `runs/NAME`."),
+    key(
+        "seeds",
+        List { of: &Count { least: 0 }, least: 1 },
+        Value("[0]"),
+        "Root seeds; every method runs with each.",
+    ),
+    key(
+        "orders",
+        Orders,
+        Value("[\"written\"]"),
+        "Task orders; every method runs with each. A name from `configs/orders.toml` (`coin`, `alphabetical`), `written` (as the tasks stand in the file), `random:N` (N different orders drawn from the first seed), a list of task names, or `{ name = .., tasks = [..] }`.",
+    ),
+    key(
+        "references",
+        List { of: &Form("`joint` or `joint:METHOD`"), least: 0 },
+        Value("[]"),
+        "Runs that the metrics are held against. `joint` trains on all tasks at once, with the first method's stack or that of the method named. Zero-shot and blind scores are always there.",
+    ),
+    key(
+        "backbone.path",
+        Form("a checkpoint folder or `builtin:NAME`"),
+        Required,
+        "Checkpoint folder (config.json, safetensors, tokenizer.json) or an embedded backbone: `builtin:tiny`.",
+    ),
+    key(
+        "backbone.device",
+        Form("`auto`, `cpu`, `cuda` or `cuda:INDEX`"),
+        Value("\"auto\""),
+        "`auto` takes the first GPU, else the CPU.",
+    ),
+    key(
+        "backbone.dtype",
+        Choice(&["float32", "bfloat16", "float16"]),
+        Value("\"float32\""),
+        "Type of the frozen weights and of the computation; trained parameters stay float32.",
+    ),
+    key(
+        "training.batch_size",
+        Count { least: 1 },
+        Value("32"),
+        "Rows of a micro-batch; replayed rows replace fresh ones, the size stays.",
+    ),
+    key(
+        "training.steps",
+        Count { least: 1 },
+        Words("as `epochs`"),
+        "Optimizer steps a stage. Either this or `epochs`.",
+    ),
+    key(
+        "training.epochs",
+        POSITIVE,
+        Words("1.0 without `steps`"),
+        "Passes over a stage's training items. Either this or `steps`.",
+    ),
+    key("training.learning_rate", POSITIVE, Value("2e-4"), "Peak learning rate of the method's parameters."),
+    key(
+        "training.projector_learning_rate",
+        NOT_NEGATIVE,
+        Words("as `learning_rate`"),
+        "Peak learning rate of the projector; 0 freezes it.",
+    ),
+    key("training.weight_decay", NOT_NEGATIVE, Value("0.0"), "Decoupled weight decay (AdamW)."),
+    key("training.betas", Pair(&FRACTION), Value("[0.9, 0.999]"), "AdamW's two decay rates."),
+    key("training.epsilon", POSITIVE, Value("1e-8"), "AdamW's denominator offset."),
+    key(
+        "training.scheduler",
+        Choice(&["cosine", "linear", "constant"]),
+        Value("\"cosine\""),
+        "Learning rate after the warm-up; anew at each stage.",
+    ),
+    key(
+        "training.warmup_ratio",
+        FRACTION,
+        Value("0.03"),
+        "Part of a stage's steps over which the learning rate rises from 0.",
+    ),
+    key("training.clip_norm", NOT_NEGATIVE, Value("1.0"), "Largest global gradient norm; 0 does not clip."),
+    key(
+        "training.accumulate",
+        Count { least: 1 },
+        Value("1"),
+        "Micro-batches of `batch_size` rows that one optimizer step gathers.",
+    ),
+    key(
+        "training.threads",
+        Count { least: 1 },
+        Value("1"),
+        "CPU threads of a cell. Part of the result (sums are rounded in another order), so it does not follow `--jobs`.",
+    ),
+    key(
+        "evaluation.batch_size",
+        Count { least: 1 },
+        Value("64"),
+        "Prompts answered together. No answer depends on it.",
+    ),
+    key(
+        "evaluation.max_new_tokens",
+        Count { least: 1 },
+        Value("16"),
+        "Longest answer in tokens, where the task does not say.",
+    ),
+    key(
+        "evaluation.scorers",
+        List { of: &Choice(SCORERS), least: 1 },
+        Value("[\"official\"]"),
+        "`official` scores by each benchmark's own rule, `coin` repeats the paper's scripts with their faults.",
+    ),
+    key("evaluation.limit", Count { least: 1 }, Words("all"), "Test items a task, the first ones."),
+    key(
+        "protocol.replay_samples_per_task",
+        Count { least: 0 },
+        Value("0"),
+        "Grants replay of this many old samples for each task seen; 0 grants none.",
+    ),
+    key(
+        "protocol.replay_total_samples",
+        Count { least: 0 },
+        Value("0"),
+        "Grants replay from a buffer of this fixed size. Either this or `replay_samples_per_task`.",
+    ),
+    key("protocol.task_id_at_test", Flag, Value("false"), "Grants methods the task's index at test."),
+    key("protocol.call_op", Flag, Value("false"), "Grants plugins the untyped call of any ATen operator."),
+    key(
+        "protocol.replaces_task_loss",
+        Flag,
+        Value("false"),
+        "Grants one strategy of a stack its own loss in place of the task loss.",
+    ),
+    key(
+        "tasks.*.dataset",
+        Form("`PLUGIN/DATASET`"),
+        Required,
+        "Dataset adapter, for example `coin-datasets/gqa`.",
+    ),
+    key(
+        "tasks.*.root",
+        Form("a folder or `builtin:NAME`"),
+        Required,
+        "Folder with the data, or embedded data: `builtin:quickstart`.",
+    ),
+    key(
+        "tasks.*.instruction",
+        Form("`original` or the text itself"),
+        Value("\"original\""),
+        "Instruction line at the end of each question. `original` keeps the one in the data; any other text replaces it.",
+    ),
+    key(
+        "tasks.*.metric",
+        Text,
+        Words("as the dataset says"),
+        "Metric of the task: `multiple-choice`, `vqa-soft`, `exact-match`, `classification`, `grounding`, `gqa`.",
+    ),
+    key(
+        "tasks.*.max_new_tokens",
+        Count { least: 1 },
+        Words("as `evaluation.max_new_tokens`"),
+        "Longest answer in tokens.",
+    ),
+    key("tasks.*.template", Text, Words("as the backbone says"), "Conversation template."),
+    key("tasks.*.config", Open, Value("{}"), "Keys for the dataset adapter, which checks them."),
+    key(
+        "methods.*.stack",
+        Stack,
+        Words("as in `file`"),
+        "Plugins of the method, in the order of their calls: `[{ plugin = \"lora\", r = 16 }, { plugin = \"ewc\" }]`. Keys other than `plugin` are the plugin's own (`coin-host plugin info`).",
+    ),
+    key("methods.*.file", Path, Words("none"), "A TOML file that holds the method's `stack`."),
+    key(
+        "plugins.dirs",
+        List { of: &Path, least: 0 },
+        Value("[]"),
+        "Folders with plugins, searched before the installation's own.",
+    ),
+    key(
+        "plugins.dev",
+        List { of: &Path, least: 0 },
+        Value("[]"),
+        "Libraries or folders of one's own builds, accepted without a lock; the report marks them.",
+    ),
+    key(
+        "plugins.trust",
+        Choice(&["locked", "signed", "any"]),
+        Value("\"locked\""),
+        "What is loaded: plugins whose sha256 stands in `plugins.lock`, those signed with a trusted key, or any.",
+    ),
+];
+
+impl Kind {
+    /// In words, for messages and the documentation.
+    pub fn words(&self) -> String {
+        match self {
+            Text => "text".into(),
+            Form(form) => (*form).to_string(),
+            Path => "a path".into(),
+            Flag => "true or false".into(),
+            Count { least: 0 } => "a whole number".into(),
+            Count { least } => format!("a whole number of at least {least}"),
+            Number { least, above, below } => {
+                let mut words = "a number".to_string();
+                let mut bounds = Vec::new();
+                bounds.extend(least.map(|least| format!("of at least {least}")));
+                bounds.extend(above.map(|above| format!("above {above}")));
+                bounds.extend(below.map(|below| format!("below {below}")));
+                if !bounds.is_empty() {
+                    words = format!("{words} {}", bounds.join(" and "));
+                }
+                words
+            }
+            Choice(names) => names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
+            List { of, least: 0 } => format!("a list: {}", of.words()),
+            List { of, .. } => format!("a list that is not empty: {}", of.words()),
+            Pair(of) => format!("two numbers, each {}", of.words().trim_start_matches("a number ")),
+            Orders => "a list of orders".into(),
+            Stack => "a list of tables, each with a `plugin`".into(),
+            Open => "a table".into(),
+        }
+    }
+}
+
+/// The key with this path, names standing for `*`.
+pub fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| matches(key.path, path))
+}
+
+fn matches(pattern: &str, path: &str) -> bool {
+    let mut names = path.split('.');
+    pattern.split('.').all(|part| names.next().is_some_and(|name| part == "*" || part == name))
+        && names.next().is_none()
+}
+
+/// The parts that may follow a table's pattern (`""`, `training`, `tasks.*`), in documentation order.
+pub(crate) fn children(pattern: &str) -> Vec<&'static str> {
+    let mut found: Vec<&'static str> = Vec::new();
+    for key in KEYS {
+        let rest = if pattern.is_empty() {
+            Some(key.path)
+        } else {
+            key.path.strip_prefix(pattern).and_then(|rest| rest.strip_prefix('.'))
+        };
+        if let Some(part) = rest.and_then(|rest| rest.split('.').next())
+            && !found.contains(&part)
+        {
+            found.push(part);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stand_for_stars() {
+        assert_eq!(find("tasks.gqa.root").map(|key| key.path), Some("tasks.*.root"));
+        assert!(find("tasks.gqa").is_none());
+        assert!(find("training.setps").is_none());
+        assert_eq!(children("tasks"), ["*"]);
+        assert_eq!(children("methods.*"), ["stack", "file"]);
+        assert!(children("").starts_with(&["name", "seeds", "orders"]));
+    }
+}
