@@ -1,1 +1,3 @@
 //! The host side of the plugin border.
+
+pub mod services;

@@ -1,0 +1,76 @@
+//! Datasets: records of a task, read from a lab's own files.
+
+use crate::error::Result;
+
+/// A part of a dataset. Where the source has no validation part, the dataset sets a fixed part of train aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Split {
+    /// For training.
+    Train,
+    /// For choosing.
+    Val,
+    /// For scores.
+    Test,
+}
+
+/// One question.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Record {
+    /// Unique in its split.
+    pub id: String,
+    /// Path of the picture, relative to the image root; none for text-only questions.
+    pub image: Option<String>,
+    /// The question, without the instruction line.
+    pub question: String,
+    /// The instruction line as it stands in the files.
+    pub instruction: Option<String>,
+    /// Options of a multiple choice question.
+    pub options: Vec<String>,
+    /// Accepted answers; the first is the training target.
+    pub answers: Vec<String>,
+    /// Box `x1, y1, x2, y2` in `0..1` of the picture.
+    pub bbox: Option<[f64; 4]>,
+    /// Width and height of the picture in pixels.
+    pub size: Option<[u32; 2]>,
+}
+
+/// What a dataset says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DatasetDescription {
+    /// What kind of task, for a person.
+    pub task_type: String,
+    /// The host's metric for it, for example `vqa-soft`; `docs/metrics.md` lists them.
+    pub metric: String,
+    /// What form answers have, for a person.
+    pub answer_form: String,
+}
+
+/// What a check of the files found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verification {
+    /// Records of train, val and test.
+    pub counts: [usize; 3],
+    /// Problems, one line each: missing and corrupt files, duplicate ids, ..
+    pub problems: Vec<String>,
+}
+
+/// Reads the records of one task. Called from several threads at once.
+pub trait Dataset: Send + Sync + 'static {
+    /// What it is.
+    fn describe(&self) -> DatasetDescription;
+
+    /// Number of records in a split.
+    fn len(&self, split: Split) -> Result<usize>;
+
+    /// Records `start..end` of a split, in the order of the files.
+    fn records(&self, split: Split, start: usize, end: usize) -> Result<Vec<Record>>;
+
+    /// Counts and problems of the files.
+    fn verify(&self) -> Result<Verification>;
+
+    /// A score in `0..=1`, where no metric of the host fits.
+    fn score(&self, prediction: &str, record: &Record) -> Result<Option<f64>> {
+        let _unused = (prediction, record);
+        Ok(None)
+    }
+}
