@@ -1,1 +1,3 @@
 //! Samples: from records to batches.
+
+pub mod image;
