@@ -1,3 +1,5 @@
 //! Samples: from records to batches.
 
+pub mod collate;
 pub mod image;
+pub mod prompt;

@@ -1,1 +1,4 @@
 //! Training: the loop over a task stream.
+
+pub mod optimizer;
+pub mod schedule;

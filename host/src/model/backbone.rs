@@ -1,0 +1,236 @@
+//! A LLaVA model: vision tower, projector and decoder behind one interface, with frozen weights.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use tch::{Device, Kind, Tensor, no_grad};
+
+use super::cache::KeyValueCache;
+use super::config::ModelConfig;
+use super::decoder::Decoder;
+use super::input::ModelInput;
+use super::parameter::{Init, parameters};
+use super::projector::Projector;
+use super::site::{Frozen, LinearHook, Part, Pass, Phase, Site, sites};
+use super::vision::VisionTower;
+use super::weights;
+use crate::stream::random::Draws;
+
+/// The model. Its weights never change and ask for no gradient; what is trained enters through a [`LinearHook`].
+pub struct Backbone {
+    config: ModelConfig,
+    parameters: BTreeMap<String, Tensor>,
+    sites: Vec<Site>,
+    /// How many of the sites are not in the vision tower; these come first.
+    before_vision: usize,
+    vision: VisionTower,
+    projector: Projector,
+    decoder: Decoder,
+}
+
+impl Backbone {
+    /// Reads `config.json` and the safetensors files of a folder.
+    ///
+    /// A tensor that is missing, not expected or of another shape is an error that lists all of them.
+    pub fn load(folder: &Path, device: Device, kind: Kind) -> Result<Backbone> {
+        let path = folder.join("config.json");
+        let text = std::fs::read_to_string(&path).with_context(|| {
+            format!("{} cannot be read\nhint: a backbone is a folder with config.json, tokenizer.json and safetensors files", path.display())
+        })?;
+        let config = ModelConfig::parse(&text).with_context(|| path.display().to_string())?;
+        let tensors = weights::load_folder(folder, &config, device, kind)?;
+        Backbone::from_tensors(config, tensors)
+    }
+
+    /// The same, from the bytes of `config.json` and of one safetensors file.
+    pub fn from_bytes(config: &str, weights: &[u8], device: Device, kind: Kind) -> Result<Backbone> {
+        let config = ModelConfig::parse(config)?;
+        let tensors = weights::load_bytes(weights, &config, device, kind)?;
+        Backbone::from_tensors(config, tensors)
+    }
+
+    /// Untrained float32 weights on the CPU, drawn from the stream `model-init` of `root`.
+    pub fn random(config: ModelConfig, root: u64) -> Result<Backbone> {
+        config.check()?;
+        let mut tensors = BTreeMap::new();
+        for (index, parameter) in parameters(&config).into_iter().enumerate() {
+            let options = (Kind::Float, Device::Cpu);
+            let shape = &parameter.shape[..];
+            let tensor = match parameter.init {
+                Init::Zeros => Tensor::f_zeros(shape, options)?,
+                Init::Ones => Tensor::f_ones(shape, options)?,
+                Init::Normal(deviation) => {
+                    let mut draws = Draws::new(root, "model-init", &[index as u64]);
+                    let count = shape.iter().product::<i64>();
+                    let values: Vec<f32> = (0..count).map(|_| (deviation * draws.normal()) as f32).collect();
+                    Tensor::f_from_slice(&values)?.f_view(shape)?
+                }
+            };
+            tensors.insert(parameter.name, tensor);
+        }
+        Backbone::from_tensors(config, tensors)
+    }
+
+    /// A model over tensors that have the names and shapes that `config` asks for.
+    pub fn from_tensors(config: ModelConfig, tensors: BTreeMap<String, Tensor>) -> Result<Backbone> {
+        weights::check(&config, &tensors)?;
+        let sites = sites(&config);
+        let weights = Weights { tensors: &tensors, sites: &sites };
+        let vision = VisionTower::new(&config, &weights)?;
+        let projector = Projector::new(&config, &weights)?;
+        let decoder = Decoder::new(&config.text_config, &weights)?;
+        let before_vision = sites.iter().filter(|site| site.part != Part::Vision).count();
+        Ok(Backbone { config, parameters: tensors, sites, before_vision, vision, projector, decoder })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// All weights by name in the checkpoint.
+    pub fn parameters(&self) -> &BTreeMap<String, Tensor> {
+        &self.parameters
+    }
+
+    /// The linears of language model and projector.
+    pub fn sites(&self) -> &[Site] {
+        &self.sites[..self.before_vision]
+    }
+
+    /// The same, followed by those of the vision tower.
+    pub fn all_sites(&self) -> &[Site] {
+        &self.sites
+    }
+
+    /// The frozen weight `[out, in]` and bias `[out]` of a site.
+    pub fn site_parameters(&self, site: &Site) -> Result<(&Tensor, Option<&Tensor>)> {
+        let weight = self.parameters.get(&format!("{}.weight", site.path));
+        let weight = weight.with_context(|| format!("this backbone has no site `{}`", site.path))?;
+        Ok((weight, self.parameters.get(&format!("{}.bias", site.path))))
+    }
+
+    /// Where the weights are.
+    pub fn device(&self) -> Device {
+        self.decoder.device()
+    }
+
+    /// The weights' element type.
+    pub fn kind(&self) -> Kind {
+        self.decoder.kind()
+    }
+
+    /// Pixels `[B, 3, H, W]` to visual tokens `[B, N, d_v]`, by the frozen tower, without gradient: what a feature
+    /// cache keeps, and what [`ModelInput`] takes. The projector comes later, in [`Backbone::hidden`].
+    pub fn image_features(&self, pixels: &Tensor) -> Result<Tensor> {
+        no_grad(|| self.image_features_with(pixels, &Frozen))
+    }
+
+    /// The same through a hook that stands for the linears of the vision tower, with gradient.
+    pub fn image_features_with(&self, pixels: &Tensor, hook: &dyn LinearHook) -> Result<Tensor> {
+        let pixels = pixels.f_to_device(self.device())?.f_to_kind(self.kind())?;
+        self.vision.forward(&pixels, hook)
+    }
+
+    /// Visual tokens `[n, N, d_v]` through the projector, `[n, N, d]`.
+    pub fn project(&self, features: &Tensor, hook: &dyn LinearHook) -> Result<Tensor> {
+        self.projector.forward(&features.f_to_kind(self.kind())?, hook)
+    }
+
+    /// Hidden states after the final norm, `[B, T, d]`.
+    pub fn hidden(
+        &self,
+        input: &ModelInput,
+        hook: &dyn LinearHook,
+        cache: Option<&mut KeyValueCache>,
+    ) -> Result<Tensor> {
+        let embedded = self.embed(input, hook, cache.as_deref())?;
+        self.decoder.forward(embedded, input, hook, cache, None)
+    }
+
+    /// Hidden states after the final norm at some tokens, `[K, d]`; a token is given as `row * T + column`.
+    ///
+    /// Equal to `hidden` and `index_select`; with a token-local hook the last layer computes no other token.
+    pub fn hidden_at(
+        &self,
+        input: &ModelInput,
+        tokens: &[i64],
+        hook: &dyn LinearHook,
+        cache: Option<&mut KeyValueCache>,
+    ) -> Result<Tensor> {
+        let embedded = self.embed(input, hook, cache.as_deref())?;
+        self.decoder.forward(embedded, input, hook, cache, Some(tokens))
+    }
+
+    /// Scores of the vocabulary for hidden states `[K, d]`: `[K, V]`.
+    pub fn logits(&self, hidden_rows: &Tensor) -> Result<Tensor> {
+        self.decoder.logits(hidden_rows)
+    }
+
+    /// An empty cache with room for `capacity` tokens in each row.
+    pub fn cache(&self, capacity: usize) -> KeyValueCache {
+        KeyValueCache::new(self.config.text_config.num_hidden_layers as usize, capacity)
+    }
+
+    fn embed(
+        &self,
+        input: &ModelInput,
+        hook: &dyn LinearHook,
+        cache: Option<&KeyValueCache>,
+    ) -> Result<Tensor> {
+        let phase = match cache {
+            None => Phase::Train,
+            Some(cache) if cache.length() == 0 => Phase::Prefill,
+            Some(_) => Phase::Decode,
+        };
+        hook.begin(&Pass { phase, input })?;
+        let embedded = self.decoder.embed(&input.input_ids)?;
+        let Some(images) = &input.images else { return Ok(embedded) };
+        let projected = self.project(&images.features, hook)?;
+        let (rows, columns, width) = embedded.size3()?;
+        Ok(embedded
+            .f_view([rows * columns, width])?
+            .f_index_copy(0, &images.positions, &projected.f_view([-1, width])?)?
+            .f_view([rows, columns, width])?)
+    }
+}
+
+/// The tensors of a checkpoint, handed to the parts by name.
+pub(super) struct Weights<'a> {
+    tensors: &'a BTreeMap<String, Tensor>,
+    sites: &'a [Site],
+}
+
+impl Weights<'_> {
+    pub(super) fn tensor(&self, name: &str) -> Result<Tensor> {
+        Ok(self.tensors.get(name).with_context(|| format!("tensor `{name}` is missing"))?.shallow_clone())
+    }
+
+    pub(super) fn find(&self, name: &str) -> Option<Tensor> {
+        self.tensors.get(name).map(Tensor::shallow_clone)
+    }
+
+    pub(super) fn linear(&self, path: &str) -> Result<Linear> {
+        let site = self.sites.iter().find(|site| site.path == path);
+        Ok(Linear {
+            site: site.with_context(|| format!("`{path}` is not a linear of this model"))?.clone(),
+            weight: self.tensor(&format!("{path}.weight"))?,
+            bias: self.find(&format!("{path}.bias")),
+        })
+    }
+}
+
+/// A linear that a hook stands for.
+pub(super) struct Linear {
+    site: Site,
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+impl Linear {
+    pub(super) fn forward(&self, input: &Tensor, hook: &dyn LinearHook) -> Result<Tensor> {
+        hook.linear(&self.site, &self.weight, self.bias.as_ref(), input)
+            .with_context(|| format!("at site `{}`", self.site.path))
+    }
+}

@@ -1,0 +1,112 @@
+//! Greedy answers: batches of prompts of similar length, a key-value cache, rows that leave when they have ended.
+
+use anyhow::{Result, ensure};
+use tch::{Tensor, no_grad};
+
+use super::backbone::Backbone;
+use super::input::{ModelInput, Padding, Row};
+use super::site::LinearHook;
+
+/// A prompt, up to where the answer begins.
+pub struct Prompt {
+    pub input_ids: Vec<i64>,
+    /// `[N, d]`: one picture's row of `Backbone::image_features`.
+    pub image_features: Option<Tensor>,
+}
+
+/// How to answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GenerationConfig {
+    pub max_new_tokens: usize,
+    pub batch_size: usize,
+    /// The token that ends an answer.
+    pub end_token: i64,
+}
+
+/// The most probable continuation of each prompt, token by token, without the end token; in the order of the prompts.
+pub fn generate(
+    backbone: &Backbone,
+    hook: &dyn LinearHook,
+    prompts: &[Prompt],
+    config: &GenerationConfig,
+) -> Result<Vec<Vec<i64>>> {
+    ensure!(config.batch_size > 0, "batch_size must be positive");
+    let mut order: Vec<usize> = (0..prompts.len()).collect();
+    order.sort_by_key(|&index| prompts[index].input_ids.len());
+    let mut answers = vec![Vec::new(); prompts.len()];
+    for batch in order.chunks(config.batch_size) {
+        no_grad(|| answer(backbone, hook, prompts, batch, config, &mut answers))?;
+    }
+    Ok(answers)
+}
+
+/// Answers the prompts with the given numbers.
+fn answer(
+    backbone: &Backbone,
+    hook: &dyn LinearHook,
+    prompts: &[Prompt],
+    batch: &[usize],
+    config: &GenerationConfig,
+    answers: &mut [Vec<i64>],
+) -> Result<()> {
+    if config.max_new_tokens == 0 {
+        return Ok(());
+    }
+    let device = backbone.device();
+    let rows: Vec<Row> = batch
+        .iter()
+        .map(|&index| Row {
+            input_ids: &prompts[index].input_ids,
+            image_features: prompts[index].image_features.as_ref(),
+        })
+        .collect();
+    let image_token = backbone.config().image_token_index;
+    let mut input = ModelInput::batch(&rows, Padding::Left, image_token, config.end_token, device)?;
+    input.rows = batch.to_vec();
+    let columns = input.input_ids.size2()?.1;
+    let mut cache = backbone.cache(columns as usize + config.max_new_tokens);
+    let last: Vec<i64> = (1..=batch.len() as i64).map(|row| row * columns - 1).collect();
+    let hidden = backbone.hidden_at(&input, &last, hook, Some(&mut cache))?;
+    let mut next = choose(backbone, &hidden)?;
+    loop {
+        let ids = Vec::<i64>::try_from(&next)?;
+        let mut open: Vec<i64> = Vec::new();
+        for (place, (&row, &id)) in input.rows.iter().zip(&ids).enumerate() {
+            if id != config.end_token {
+                answers[row].push(id);
+                if answers[row].len() < config.max_new_tokens {
+                    open.push(place as i64);
+                }
+            }
+        }
+        if open.is_empty() {
+            return Ok(());
+        }
+        if open.len() < ids.len() {
+            let kept = Tensor::f_from_slice(&open)?.f_to_device(device)?;
+            cache.keep(&kept)?;
+            next = next.f_index_select(0, &kept)?;
+            input.attention_mask = input.attention_mask.f_index_select(0, &kept)?;
+            input.position_ids = input.position_ids.f_index_select(0, &kept)?;
+            input.rows = open.iter().map(|&place| input.rows[place as usize]).collect();
+        }
+        let count = input.rows.len() as i64;
+        let one = input.attention_mask.f_new_ones([count, 1], (tch::Kind::Int64, device))?;
+        let position =
+            input.position_ids.f_narrow(1, input.position_ids.size2()?.1 - 1, 1)?.f_add_scalar(1)?;
+        input = ModelInput {
+            input_ids: next.f_unsqueeze(1)?,
+            attention_mask: Tensor::f_cat(&[&input.attention_mask, &one], 1)?,
+            position_ids: position,
+            padding: input.padding,
+            images: None,
+            rows: input.rows,
+        };
+        let hidden = backbone.hidden(&input, hook, Some(&mut cache))?.f_squeeze_dim(1)?;
+        next = choose(backbone, &hidden)?;
+    }
+}
+
+fn choose(backbone: &Backbone, hidden: &Tensor) -> Result<Tensor> {
+    Ok(backbone.logits(hidden)?.f_argmax(1, false)?)
+}

@@ -1,0 +1,260 @@
+//! Weights on disk: safetensors files, one or many with an index, read through a memory map.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors, View};
+use tch::{Device, Kind, Tensor};
+
+use super::config::ModelConfig;
+use super::parameter::{is_unused, parameters};
+
+/// Why the tensors of a checkpoint are not those of the configuration.
+#[derive(Debug, Default, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.message())]
+pub struct Mismatch {
+    pub missing: Vec<String>,
+    pub unexpected: Vec<String>,
+    /// Name, shape found, shape expected.
+    pub misshapen: Vec<(String, Vec<i64>, Vec<i64>)>,
+}
+
+impl Mismatch {
+    fn message(&self) -> String {
+        let mut text = "the checkpoint's tensors do not fit its config.json".to_owned();
+        for name in &self.missing {
+            text += &format!("\n  missing: {name}");
+        }
+        for name in &self.unexpected {
+            text += &format!("\n  not expected: {name}");
+        }
+        for (name, found, expected) in &self.misshapen {
+            text += &format!("\n  {name}: shape {found:?}, expected {expected:?}");
+        }
+        text + "\nhint: config.json and the weights must come from the same checkpoint, in the Hugging Face layout"
+    }
+}
+
+/// Reads all tensors that `config` needs from `model.safetensors`, or from the files that
+/// `model.safetensors.index.json` names, converted to `kind` on `device`.
+pub fn load_folder(
+    folder: &Path,
+    config: &ModelConfig,
+    device: Device,
+    kind: Kind,
+) -> Result<BTreeMap<String, Tensor>> {
+    let mut tensors = BTreeMap::new();
+    let mut checker = Checker::new(config);
+    for path in files(folder)? {
+        let bytes = map(&path)?;
+        read(&bytes, &mut checker, &mut tensors, device, kind)
+            .with_context(|| format!("{} cannot be read as safetensors", path.display()))?;
+    }
+    checker.finish().with_context(|| folder.display().to_string())?;
+    Ok(tensors)
+}
+
+/// The same from the bytes of one safetensors file.
+pub fn load_bytes(
+    bytes: &[u8],
+    config: &ModelConfig,
+    device: Device,
+    kind: Kind,
+) -> Result<BTreeMap<String, Tensor>> {
+    let mut tensors = BTreeMap::new();
+    let mut checker = Checker::new(config);
+    read(bytes, &mut checker, &mut tensors, device, kind)?;
+    checker.finish()?;
+    Ok(tensors)
+}
+
+/// Every tensor of a safetensors file as it is, on the CPU, without a configuration to check against.
+pub fn load_all(path: &Path) -> Result<BTreeMap<String, Tensor>> {
+    let bytes = map(path)?;
+    let file = SafeTensors::deserialize(&bytes)
+        .with_context(|| format!("{} cannot be read as safetensors", path.display()))?;
+    file.iter().map(|(name, view)| Ok((name.to_owned(), tensor(&view)?))).collect()
+}
+
+/// Whether these tensors are exactly those of `config`.
+pub fn check(config: &ModelConfig, tensors: &BTreeMap<String, Tensor>) -> Result<(), Mismatch> {
+    let mut checker = Checker::new(config);
+    for (name, tensor) in tensors {
+        checker.admit(name, &tensor.size());
+    }
+    checker.finish()
+}
+
+/// Writes tensors in the order of their names, converted to `kind` if one is given, to a temporary file beside
+/// `path` that then takes its name: a reader never sees half a file.
+pub fn save(path: &Path, tensors: &BTreeMap<String, Tensor>, kind: Option<Kind>) -> Result<()> {
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let file = tempfile::NamedTempFile::new_in(folder)
+        .with_context(|| format!("no file can be made in {}", folder.display()))?;
+    let mut stored: Vec<(&String, Stored)> = Vec::with_capacity(tensors.len());
+    for (name, tensor) in tensors {
+        let tensor = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_to_kind(kind.unwrap_or(tensor.kind()))?;
+        let tensor = tensor.f_contiguous()?;
+        stored.push((
+            name,
+            Stored { dtype: dtype(tensor.kind())?, shape: shape(&tensor), bytes: bytes(&tensor)? },
+        ));
+    }
+    safetensors::serialize_to_file(stored, None, file.path())
+        .with_context(|| format!("{} cannot be written", path.display()))?;
+    file.persist(path).with_context(|| format!("{} cannot be written", path.display()))?;
+    Ok(())
+}
+
+struct Checker<'a> {
+    config: &'a ModelConfig,
+    open: BTreeMap<String, Vec<i64>>,
+    mismatch: Mismatch,
+}
+
+impl Checker<'_> {
+    fn new(config: &ModelConfig) -> Checker<'_> {
+        let open = parameters(config).into_iter().map(|p| (p.name, p.shape)).collect();
+        Checker { config, open, mismatch: Mismatch::default() }
+    }
+
+    /// Whether the tensor is to be kept.
+    fn admit(&mut self, name: &str, found: &[i64]) -> bool {
+        match self.open.remove(name) {
+            Some(expected) if expected == found => true,
+            Some(expected) => {
+                self.mismatch.misshapen.push((name.to_owned(), found.to_vec(), expected));
+                false
+            }
+            None => {
+                if !is_unused(self.config, name) {
+                    self.mismatch.unexpected.push(name.to_owned());
+                }
+                false
+            }
+        }
+    }
+
+    fn finish(mut self) -> Result<(), Mismatch> {
+        self.mismatch.missing = self.open.into_keys().collect();
+        self.mismatch.unexpected.sort();
+        self.mismatch.misshapen.sort();
+        if self.mismatch == Mismatch::default() { Ok(()) } else { Err(self.mismatch) }
+    }
+}
+
+fn read(
+    bytes: &[u8],
+    checker: &mut Checker,
+    tensors: &mut BTreeMap<String, Tensor>,
+    device: Device,
+    kind: Kind,
+) -> Result<()> {
+    let file = SafeTensors::deserialize(bytes)?;
+    for (name, view) in file.iter() {
+        let found: Vec<i64> = view.shape().iter().map(|&size| size as i64).collect();
+        if checker.admit(name, &found) {
+            let tensor = tensor(&view).with_context(|| format!("tensor `{name}`"))?;
+            tensors.insert(name.to_owned(), tensor.f_to_device(device)?.f_to_kind(kind)?);
+        }
+    }
+    Ok(())
+}
+
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let (single, index) = (folder.join("model.safetensors"), folder.join("model.safetensors.index.json"));
+    if single.is_file() {
+        return Ok(vec![single]);
+    }
+    let text = std::fs::read_to_string(&index).with_context(|| {
+        format!("{} holds neither model.safetensors nor model.safetensors.index.json\nhint: convert the checkpoint to safetensors", folder.display())
+    })?;
+    #[derive(serde::Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+    let parsed: Index = serde_json::from_str(&text).with_context(|| index.display().to_string())?;
+    let mut names: Vec<String> = parsed.weight_map.into_values().collect();
+    names.sort();
+    names.dedup();
+    Ok(names.into_iter().map(|name| folder.join(name)).collect())
+}
+
+#[expect(unsafe_code, reason = "a memory map is only as constant as its file")]
+fn map(path: &Path) -> Result<memmap2::Mmap> {
+    let file = File::open(path).with_context(|| format!("{} cannot be opened", path.display()))?;
+    // SAFETY: the map is read-only and dropped before this module returns; a file that another process truncates
+    // meanwhile ends this one, as documented for checkpoints, and cannot make it read other memory.
+    unsafe { memmap2::Mmap::map(&file) }.with_context(|| format!("{} cannot be mapped", path.display()))
+}
+
+fn tensor(view: &TensorView) -> Result<Tensor> {
+    let kind = match view.dtype() {
+        Dtype::F64 => Kind::Double,
+        Dtype::F32 => Kind::Float,
+        Dtype::F16 => Kind::Half,
+        Dtype::BF16 => Kind::BFloat16,
+        Dtype::I64 => Kind::Int64,
+        Dtype::I32 => Kind::Int,
+        Dtype::U8 => Kind::Uint8,
+        Dtype::BOOL => Kind::Bool,
+        other => bail!(
+            "element type {other:?} is not supported\nhint: store the checkpoint as float16, bfloat16 or float32"
+        ),
+    };
+    let shape: Vec<i64> = view.shape().iter().map(|&size| size as i64).collect();
+    Ok(Tensor::f_from_data_size(view.data(), &shape, kind)?)
+}
+
+fn dtype(kind: Kind) -> Result<Dtype> {
+    Ok(match kind {
+        Kind::Double => Dtype::F64,
+        Kind::Float => Dtype::F32,
+        Kind::Half => Dtype::F16,
+        Kind::BFloat16 => Dtype::BF16,
+        Kind::Int64 => Dtype::I64,
+        Kind::Int => Dtype::I32,
+        Kind::Uint8 => Dtype::U8,
+        Kind::Bool => Dtype::BOOL,
+        other => bail!("tensors of kind {other:?} cannot be saved as safetensors"),
+    })
+}
+
+fn shape(tensor: &Tensor) -> Vec<usize> {
+    tensor.size().into_iter().map(|size| size as usize).collect()
+}
+
+fn bytes(tensor: &Tensor) -> Result<Vec<u8>> {
+    let count = tensor.numel();
+    let mut bytes = vec![0; count * tensor.kind().elt_size_in_bytes()];
+    tensor.f_copy_data_u8(&mut bytes, count)?;
+    Ok(bytes)
+}
+
+struct Stored {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl View for Stored {
+    fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(&self.bytes)
+    }
+
+    fn data_len(&self) -> usize {
+        self.bytes.len()
+    }
+}
