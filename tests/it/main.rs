@@ -2,4 +2,5 @@
 
 mod built;
 mod setup;
+mod tables;
 mod tidy;

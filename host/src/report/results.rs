@@ -374,6 +374,20 @@ mod tests {
     }
 
     #[test]
+    fn the_documented_example_is_read_and_its_metrics_are_right() {
+        let page =
+            fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/results.md")).expect("the page");
+        let (_, rest) = page.split_once("```json\n").expect("an example");
+        let (example, _) = rest.split_once("```").expect("its end");
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join(FILE_NAME), example).expect("written");
+        let results = Results::read(folder.path()).expect("a valid file");
+        let result = &results.cells[0].scorers["official"];
+        let joint = &results.references["official"].joint[0].scores;
+        assert_eq!(result.metrics, Metrics::of(&result.matrix, Some(joint)));
+    }
+
+    #[test]
     fn an_unknown_schema_and_a_wrong_shape_are_refused() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join(FILE_NAME);

@@ -1,0 +1,172 @@
+//! `report.html`: one file with everything in it, no scripts and nothing to load from elsewhere.
+
+use super::format::{self, Grid};
+use super::results::{CellResult, Results};
+use super::summary::{self, MatrixView};
+
+/// The page: comparison per scorer, failures, accuracy matrices, cost of each cell, plugins and configuration.
+pub fn page(results: &Results) -> String {
+    let title = if results.name.is_empty() {
+        "coin-host report".to_owned()
+    } else {
+        format!("coin-host: {}", results.name)
+    };
+    let title = escape(&title);
+    let mut body = format!("<h1>{title}</h1>\n");
+    for scorer in results.scorers() {
+        body.push_str(&format!("<h2>Comparison, scorer {}</h2>\n", escape(scorer)));
+        body.push_str("<p>Percent; mean ± sample standard deviation over the n finished runs.</p>\n");
+        body.push_str(&table(&format::comparison(results, scorer)));
+    }
+    let failures = summary::failures(results);
+    if !failures.is_empty() {
+        body.push_str("<h2>Failed runs</h2>\n<dl class=\"failed\">\n");
+        for (place, reason) in failures {
+            body.push_str(&format!("<dt>{}</dt><dd><pre>{}</pre></dd>\n", escape(&place), escape(&reason)));
+        }
+        body.push_str("</dl>\n");
+    }
+    for scorer in results.scorers() {
+        body.push_str(&format!("<h2>Accuracy matrices, scorer {}</h2>\n", escape(scorer)));
+        for view in summary::matrices(results, scorer) {
+            body.push_str(&heat_map(&view));
+        }
+    }
+    body.push_str("<h2>Runs and their cost</h2>\n");
+    body.push_str(&table(&runs(results)));
+    body.push_str("<h2>Plugins</h2>\n");
+    body.push_str(&table(&plugins(results)));
+    if !results.config.is_null() {
+        let config = serde_json::to_string_pretty(&results.config).unwrap_or_default();
+        body.push_str(&format!(
+            "<h2>Configuration</h2>\n<details><summary>as resolved</summary><pre>{}</pre></details>\n",
+            escape(&config)
+        ));
+    }
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n{body}</body>\n</html>\n"
+    )
+}
+
+const STYLE: &str = "\
+:root { color-scheme: light; }
+body { font: 15px/1.5 system-ui, sans-serif; color: #1c1e21; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; } h3 { font-size: 1rem; margin-bottom: .3rem; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .25rem .7rem; text-align: right; white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; }
+thead th { border-bottom: 2px solid #888; } tbody tr { border-bottom: 1px solid #e2e2e2; }
+td.learned { outline: 2px solid #333; outline-offset: -2px; }
+tr.reference { color: #555; } tr.rule { border-top: 2px solid #888; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; background: #f5f5f5; padding: .6rem; }
+";
+
+fn table(grid: &Grid) -> String {
+    let row = |cells: &[String], tag: &str| {
+        let cells: String = cells.iter().map(|cell| format!("<{tag}>{}</{tag}>", escape(cell))).collect();
+        format!("<tr>{cells}</tr>\n")
+    };
+    let rows: String = grid.rows.iter().map(|cells| row(cells, "td")).collect();
+    format!(
+        "<div class=\"scroll\"><table>\n<thead>{}</thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n",
+        row(&grid.header, "th")
+    )
+}
+
+/// The matrix with cells coloured by score; the score right after learning is framed.
+fn heat_map(view: &MatrixView) -> String {
+    let mut rows = String::new();
+    let mut row = |class: &str, name: &str, scores: &[Option<f64>], learned: Option<usize>| {
+        let cells: String = scores
+            .iter()
+            .enumerate()
+            .map(|(at, score)| {
+                let class = if learned == Some(at) { " class=\"learned\"" } else { "" };
+                format!("<td{class}{}>{}</td>", colour(*score), format::score(*score))
+            })
+            .collect();
+        rows.push_str(&format!("<tr class=\"{class}\"><td>{}</td>{cells}</tr>\n", escape(name)));
+    };
+    row("reference", "zero-shot", &view.zero_shot, None);
+    for (stage, (task, scores)) in view.tasks.iter().zip(&view.rows).enumerate() {
+        row("", &format!("after {task}"), scores, Some(stage));
+    }
+    for (name, scores) in [("joint", &view.joint), ("blind", &view.blind)] {
+        if scores.iter().any(Option::is_some) {
+            row("reference", name, scores, None);
+        }
+    }
+    let items: String = view.items.iter().map(|items| format!("<td>{items}</td>")).collect();
+    rows.push_str(&format!("<tr class=\"reference rule\"><td>items</td>{items}</tr>\n"));
+    let header: String = view.tasks.iter().map(|task| format!("<th>{}</th>", escape(task))).collect();
+    format!(
+        "<h3>{}</h3>\n<div class=\"scroll\"><table>\n<thead><tr><th></th>{header}</tr></thead>\n\
+         <tbody>\n{rows}</tbody>\n</table></div>\n",
+        escape(&format::matrix_title(view))
+    )
+}
+
+/// White at 0, through yellow to green at 100: one hue range, readable without telling red from green.
+fn colour(score: Option<f64>) -> String {
+    let Some(score) = score else {
+        return String::new();
+    };
+    let share = score.clamp(0.0, 100.0) / 100.0;
+    let (hue, lightness) = (60.0 + 90.0 * share, 100.0 - 35.0 * share);
+    format!(" style=\"background:hsl({hue:.0} 65% {lightness:.0}%)\"")
+}
+
+fn runs(results: &Results) -> Grid {
+    let header =
+        ["run", "status", "params", "stored", "replay", "extra rows", "training", "evaluation", "memory"];
+    let row = |cell: &CellResult| {
+        let cost = &cell.cost;
+        vec![
+            format!("{}, {}, seed {}", cell.method, cell.order, cell.seed),
+            format!("{:?}", cell.status).to_lowercase(),
+            format::count(cost.trainable_parameters as f64),
+            format::bytes(cost.stored_bytes as f64),
+            format::bytes(cost.replay_bytes as f64),
+            cost.extra_rows.to_string(),
+            format::duration(cost.train_seconds),
+            format::duration(cost.eval_seconds),
+            format::bytes(cost.peak_memory_bytes as f64),
+        ]
+    };
+    Grid { header: header.map(str::to_owned).to_vec(), rows: results.cells.iter().map(row).collect() }
+}
+
+/// Each method's stack and where its plugins came from; runs of one method that differ are listed apart.
+fn plugins(results: &Results) -> Grid {
+    let header = ["method", "plugin", "version", "accepted as", "source", "sha256"];
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for cell in &results.cells {
+        for plugin in &cell.plugins {
+            let fields =
+                [&cell.method, &plugin.name, &plugin.version, &plugin.trust, &plugin.source, &plugin.sha256];
+            let row = fields.map(String::clone).to_vec();
+            if !rows.contains(&row) {
+                rows.push(row);
+            }
+        }
+    }
+    Grid { header: header.map(str::to_owned).to_vec(), rows }
+}
+
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            _ => out.push(letter),
+        }
+    }
+    out
+}
