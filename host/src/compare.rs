@@ -1,7 +1,10 @@
 //! The grid: methods x orders x seeds, run in worker processes, gathered into one result.
 
 pub mod arguments;
+pub mod estimate;
+pub mod event;
 pub mod plan;
+pub mod progress;
 
 use arguments::{CompareArguments, Outcome};
 

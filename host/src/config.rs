@@ -27,3 +27,6 @@ pub use resolved::{
     Backbone, Device, Dtype, Evaluation, Location, Method, Order, Plugins, Protocol, Reference,
     ReferenceKind, RunConfig, Scheduler, StackEntry, Task, Training, Trust,
 };
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use toml_edit::{InlineTable, Key, Value};
 use crate::config::check::shown;
 use crate::config::origin::join;
 use crate::config::tree::Tree;
-use crate::config::{ConfigError, Origin};
+use crate::config::{ConfigError, Origin, Origins};
 
 /// One `KEY=VALUE`. The key is dotted, an item of a list is named by its number or, in a stack, by its plugin. The
 /// value is TOML; what does not read as TOML is text.
@@ -98,8 +98,18 @@ impl Override {
             *value = self.value.clone();
             value.decor_mut().clear();
         }
-        tree.origins.set(&path, origin);
+        record(&mut tree.origins, &path, &self.value, &origin);
         Ok(())
+    }
+}
+
+/// The option is the origin of the value and of all that is in it.
+fn record(origins: &mut Origins, path: &str, value: &Value, origin: &Origin) {
+    origins.set(path, origin.clone());
+    if let Value::InlineTable(table) = value {
+        for (key, value) in table {
+            record(origins, &join(path, key), value, origin);
+        }
     }
 }
 

@@ -7,6 +7,8 @@ use std::marker::PhantomData;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
+use crate::eval::scorer::{Metric, Scorer};
+
 /// The whole file.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -69,7 +71,7 @@ pub struct RawTraining {
 pub struct RawEvaluation {
     pub batch_size: Option<usize>,
     pub max_new_tokens: Option<usize>,
-    pub scorers: Option<Vec<String>>,
+    pub scorers: Option<Vec<Scorer>>,
     pub limit: Option<usize>,
 }
 
@@ -91,7 +93,7 @@ pub struct RawTask {
     pub dataset: Option<String>,
     pub root: Option<String>,
     pub instruction: Option<String>,
-    pub metric: Option<String>,
+    pub metric: Option<Metric>,
     pub max_new_tokens: Option<usize>,
     pub template: Option<String>,
     pub config: Option<toml::Table>,

@@ -7,6 +7,7 @@ use crate::config::{
     Backbone, ConfigError, Device, Dtype, Evaluation, Location, Method, Order, Origin, Origins, Plugins,
     Protocol, Reference, ReferenceKind, RunConfig, Scheduler, Task, Training, Trust, nearest, orders,
 };
+use crate::eval::scorer::Scorer;
 
 /// Tasks and methods to keep; empty keeps all.
 #[derive(Debug, Clone, Copy, Default)]
@@ -26,7 +27,7 @@ pub(crate) fn resolve(
     let evaluation = Evaluation {
         batch_size: raw.evaluation.batch_size.unwrap_or(64),
         max_new_tokens: raw.evaluation.max_new_tokens.unwrap_or(16),
-        scorers: raw.evaluation.scorers.clone().unwrap_or_else(|| vec!["official".into()]),
+        scorers: raw.evaluation.scorers.clone().unwrap_or_else(|| vec![Scorer::Official]),
         limit: raw.evaluation.limit,
     };
     let mut tasks = Vec::new();
@@ -207,7 +208,7 @@ impl Resolver<'_> {
             dataset: dataset.to_string(),
             root: self.location(&format!("{table}.root"), root)?,
             instruction: raw.instruction.clone().unwrap_or_else(|| "original".into()),
-            metric: raw.metric.clone(),
+            metric: raw.metric,
             max_new_tokens: raw.max_new_tokens.unwrap_or(evaluation.max_new_tokens),
             template: raw.template.clone(),
             config: raw.config.clone().unwrap_or_default(),

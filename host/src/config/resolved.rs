@@ -9,8 +9,10 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::config::raw::in_written_order;
+use crate::eval::scorer::{Metric, Scorer};
 
-/// A run: methods x orders x seeds over tasks. Written as JSON or TOML it reads back equal; that is how workers get it.
+/// A run: methods x orders x seeds over tasks. Written as JSON it reads back equal; that is how workers get it. So it does
+/// as TOML, if the reader keeps the order of tables (`toml_edit` does).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunConfig {
@@ -201,7 +203,7 @@ pub struct Evaluation {
     pub batch_size: usize,
     /// Longest answer; each task carries its own.
     pub max_new_tokens: usize,
-    pub scorers: Vec<String>,
+    pub scorers: Vec<Scorer>,
     /// Test items a task; all of them without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
@@ -229,7 +231,7 @@ pub struct Task {
     pub instruction: String,
     /// The dataset's own where not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub metric: Option<String>,
+    pub metric: Option<Metric>,
     pub max_new_tokens: usize,
     /// The backbone's own where not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]

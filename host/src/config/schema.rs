@@ -66,6 +66,17 @@ const POSITIVE: Kind = Number { least: None, above: Some(0.0), below: None };
 const NOT_NEGATIVE: Kind = Number { least: Some(0.0), above: None, below: None };
 const FRACTION: Kind = Number { least: Some(0.0), above: None, below: Some(1.0) };
 const SCORERS: &[&str] = &["official", "coin"];
+const METRICS: &[&str] = &[
+    "multiple-choice",
+    "vqa-soft",
+    "textvqa",
+    "vizwiz",
+    "exact-match",
+    "classification",
+    "grounding",
+    "gqa",
+    "ocr-vqa",
+];
 
 /// All keys, in the order of the documentation.
 pub const KEYS: &[Key] = &[
@@ -212,16 +223,11 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "tasks.*.instruction",
-        Form("`original` or the text itself"),
+        Form("`original`, `none` or the text itself"),
         Value("\"original\""),
-        "Instruction line at the end of each question. `original` keeps the one in the data; any other text replaces it.",
+        "Instruction line at the end of each question. `original` keeps the one in the data, `none` leaves it out, any other text replaces it.",
     ),
-    key(
-        "tasks.*.metric",
-        Text,
-        Words("as the dataset says"),
-        "Metric of the task: `multiple-choice`, `vqa-soft`, `exact-match`, `classification`, `grounding`, `gqa`.",
-    ),
+    key("tasks.*.metric", Choice(METRICS), Words("as the dataset says"), "Metric of the task."),
     key(
         "tasks.*.max_new_tokens",
         Count { least: 1 },
@@ -321,6 +327,13 @@ pub(crate) fn children(pattern: &str) -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::eval::scorer::{Metric, Scorer};
+
+    #[test]
+    fn metrics_and_scorers_are_those_of_the_evaluation() {
+        assert_eq!(METRICS, Metric::ALL.map(Metric::name));
+        assert_eq!(SCORERS, [Scorer::Official, Scorer::Coin].map(Scorer::name));
+    }
 
     #[test]
     fn names_stand_for_stars() {
