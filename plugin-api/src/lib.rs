@@ -46,7 +46,7 @@
 //!
 //! A dataset is a [`Dataset`]: it reads records from a lab's own files.
 //!
-//! Modules: [`nn`] has building blocks that methods share; [`abi`] is the frozen border beneath, which authors do not use.
+//! Modules: [`nn`] has building blocks that methods share; [`state`] turns a strategy's state into bytes; [`abi`] is the frozen border beneath, which authors do not use.
 
 #![deny(missing_docs)]
 
@@ -61,6 +61,7 @@ mod guard;
 pub mod nn;
 mod registry;
 mod services;
+pub mod state;
 mod step;
 mod strategy;
 mod tensor;
