@@ -3,6 +3,7 @@
 mod compare;
 mod config;
 mod exit;
+mod model;
 mod output;
 mod worker;
 
@@ -40,6 +41,8 @@ enum Command {
     Compare(compare::CompareCommand),
     /// Explain a configuration, or list its keys
     Config(config::ConfigCommand),
+    /// Train a backbone from nothing
+    Model(model::ModelCommand),
     /// Run cells for a parent process
     #[command(hide = true)]
     Worker(worker::WorkerCommand),
@@ -52,6 +55,7 @@ pub fn main() -> ExitCode {
     let outcome = match &line.command {
         Command::Compare(command) => command.run(&output),
         Command::Config(command) => command.run(&output),
+        Command::Model(command) => command.run(&output),
         Command::Worker(command) => command.run(&output),
     };
     match outcome {

@@ -60,6 +60,12 @@ pub fn plan(index: u64) -> Plan {
     compose(kind, assets, &mut draws)
 }
 
+/// The kind of sample `index`, a key of the catalogue's `caption_weights`.
+pub fn kind_of(index: u64) -> &'static str {
+    let assets = assets();
+    kind(assets, &mut Draws::new(u64::from(assets.catalogue.version), "captions", &[index]))
+}
+
 fn kind<'a>(assets: &'a Assets, draws: &mut Draws) -> &'a str {
     let weights = &assets.catalogue.caption_weights;
     let mut at = draws.below(weights.values().sum());
