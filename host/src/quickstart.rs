@@ -12,3 +12,6 @@ pub mod tasks;
 pub mod vocabulary;
 
 pub use layout::{content_hash, generate};
+
+#[cfg(test)]
+mod tests;

@@ -192,7 +192,7 @@ mod tests {
         assert_eq!(assets.sheet(SheetName::GarmentsTest).len(), 300);
         assert_eq!(assets.sheet(SheetName::ShapesTrain).len(), 1_296);
         assert_eq!(assets.sheet(SheetName::ShapesTest).len(), 312);
-        assert!((0..78).all(|i| assets.glyph_widths[i] >= 8), "{:?}", assets.glyph_widths);
+        assert!((0..78).all(|i| assets.glyph_widths[i] >= 6), "{:?}", assets.glyph_widths);
     }
 
     #[test]

@@ -79,7 +79,7 @@ pub fn generate(root: &Path) -> anyhow::Result<()> {
 }
 
 fn write_all(root: &Path) -> anyhow::Result<()> {
-    for task in 0..TASKS.len() {
+    for (task, name) in TASKS.into_iter().enumerate() {
         for split in [Split::Train, Split::Test] {
             let pictures = pictures(task, split);
             let paths: Vec<String> = (0..pictures.len()).map(|i| image_path(task, split, i)).collect();
@@ -91,18 +91,12 @@ fn write_all(root: &Path) -> anyhow::Result<()> {
                 .par_iter()
                 .zip(&paths)
                 .try_for_each(|(picture, path)| write_picture(root, picture, path))?;
-            write_json(
-                &root.join("Instructions_Original").join(TASKS[task]),
-                task,
-                split,
-                &pictures,
-                &paths,
-            )?;
-            if TASKS[task] == "TextVQA" && split == Split::Test {
+            write_json(&root.join("Instructions_Original").join(name), task, split, &pictures, &paths)?;
+            if name == "TextVQA" && split == Split::Test {
                 write_reading_answers(root, &pictures, &paths)?;
             }
         }
-        if TASKS[task] == "ScienceQA" {
+        if name == "ScienceQA" {
             write_problems(root)?;
         }
     }

@@ -13,8 +13,8 @@ fn ground(draws: &mut Draws) -> [Color; 2] {
 }
 
 fn dark(draws: &mut Draws) -> Color {
-    let mut color: Color = std::array::from_fn(|_| draws.below(90) as u8);
-    color[draws.below(3)] = draws.below(150) as u8;
+    let mut color: Color = std::array::from_fn(|_| draws.below(70) as u8);
+    color[draws.below(3)] = draws.below(110) as u8;
     color
 }
 

@@ -160,9 +160,9 @@ fn relations(catalogue: &Catalogue, draws: &mut Draws, _: Split, turn: usize) ->
     let names = shown.map(|i| catalogue.objects[i].name.as_str());
     let asked = draws.below(2);
     let sides = if upright { ["at the top", "at the bottom"] } else { ["on the left", "on the right"] };
-    let yes = turn / 4 % 2 == 0;
+    let yes = (turn / 4).is_multiple_of(2);
     let answer = if yes { "yes" } else { "no" };
-    let questions = if turn % 2 == 0 {
+    let questions = if turn.is_multiple_of(2) {
         let absent = loop {
             let other = draws.below(catalogue.objects.len());
             if !shown.contains(&other) {
