@@ -2,6 +2,7 @@
 
 mod compare;
 mod config;
+mod doctor;
 mod exit;
 mod model;
 mod output;
@@ -43,6 +44,8 @@ enum Command {
     Config(config::ConfigCommand),
     /// Train a backbone from nothing
     Model(model::ModelCommand),
+    /// Show libtorch, devices and plugins of this machine, and what is wrong with them
+    Doctor(doctor::DoctorCommand),
     /// Run cells for a parent process
     #[command(hide = true)]
     Worker(worker::WorkerCommand),
@@ -56,6 +59,7 @@ pub fn main() -> ExitCode {
         Command::Compare(command) => command.run(&output),
         Command::Config(command) => command.run(&output),
         Command::Model(command) => command.run(&output),
+        Command::Doctor(command) => command.run(&output),
         Command::Worker(command) => command.run(&output),
     };
     match outcome {
