@@ -18,6 +18,8 @@ mod handle;
 mod objects;
 mod ops;
 mod plugin;
+#[cfg(feature = "testing")]
+pub(crate) mod recording;
 mod services;
 
 pub mod load;

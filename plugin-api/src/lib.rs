@@ -46,7 +46,8 @@
 //!
 //! A dataset is a [`Dataset`]: it reads records from a lab's own files.
 //!
-//! Modules: [`nn`] has building blocks that methods share; [`state`] turns a strategy's state into bytes; [`abi`] is the frozen border beneath, which authors do not use.
+//! Modules: [`nn`] has building blocks that methods share; [`state`] turns a strategy's state into bytes;
+//! [`testing`] is a host for unit tests; [`abi`] is the frozen border beneath, which authors do not use.
 
 #![deny(missing_docs)]
 
@@ -65,6 +66,8 @@ pub mod state;
 mod step;
 mod strategy;
 mod tensor;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 #[doc(hidden)]
 pub use abi_stable;

@@ -33,7 +33,8 @@ mod tests {
         let value = (vec![(3u64, 1usize)],);
         let table = std::collections::BTreeMap::from([("slots", value.0.clone())]);
         let bytes = to_bytes(&table).expect("a map can be saved");
-        let back: std::collections::BTreeMap<String, Vec<(u64, usize)>> = from_bytes(&bytes).expect("and read");
+        let back: std::collections::BTreeMap<String, Vec<(u64, usize)>> =
+            from_bytes(&bytes).expect("and read");
         assert_eq!(back["slots"], value.0);
         assert!(from_bytes::<toml::Table>(&bytes[..bytes.len() - 3]).is_err());
         assert!(from_bytes::<toml::Table>(&[0xff]).is_err());

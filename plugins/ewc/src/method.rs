@@ -137,3 +137,158 @@ fn joined(parameters: &Parameters, ids: impl Iterator<Item = ParameterId>) -> Re
     let flat = ids.map(|id| parameters.value(id)?.reshape(&[-1])).collect::<Result<Vec<Tensor>>>()?;
     Tensor::cat(&flat.iter().collect::<Vec<_>>(), 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use coin_plugin_api::testing::{Recording, strategy, term};
+    use coin_plugin_api::{PassPhase, SampleRef};
+
+    use super::*;
+
+    /// A weight of two elements, and what a stage of two samples says of it: their gradients, and the weight at its end.
+    struct Case {
+        recording: Recording,
+        method: Method,
+        weight: ParameterId,
+    }
+
+    impl Case {
+        fn new(config: Config) -> Case {
+            let recording = Recording::start();
+            let registration = Registration::parameter("w", &[1, 2], Init::ZEROS);
+            let weight = recording.registry().register(registration).expect("a good shape");
+            let method = build(config, &recording.registry()).expect("a good configuration");
+            Case { recording, method, weight }
+        }
+
+        fn run_stage(&mut self, index: usize, gradients: [[f32; 2]; 2], end: [f32; 2]) -> Result<()> {
+            let samples = [10 * index as u64, 10 * index as u64 + 1];
+            let stage = self.recording.stage(index, 4, &samples)?;
+            strategy(&mut self.method).before_stage(&stage)?;
+            self.set(end)?;
+            for (sample, gradient) in samples.into_iter().zip(gradients) {
+                let gradient = Tensor::from_floats(&gradient, &[1, 2])?;
+                self.recording.set_gradient(SampleRef(sample), self.weight, &gradient);
+            }
+            strategy(&mut self.method).after_stage(&stage)
+        }
+
+        fn set(&self, weight: [f32; 2]) -> Result<()> {
+            self.recording.parameters().set_value(self.weight, &Tensor::from_floats(&weight, &[1, 2])?)
+        }
+
+        /// The term `ewc` at a weight.
+        fn penalty(&mut self, weight: [f32; 2]) -> Result<f64> {
+            self.set(weight)?;
+            self.recording.trace();
+            let terms = strategy(&mut self.method).loss(&self.recording.step(PassPhase::Train))?;
+            match terms.as_slice() {
+                [] => Ok(0.0),
+                [only] => {
+                    assert_eq!(term(only).0, "ewc");
+                    term(only).1.to_f64()
+                }
+                more => panic!("{} terms", more.len()),
+            }
+        }
+    }
+
+    /// `lambda / 2 * sum F (w - a)^2` for two elements.
+    fn quadratic(lambda: f64, fisher: [f64; 2], weight: [f64; 2], anchor: [f64; 2]) -> f64 {
+        lambda / 2.0 * (0..2).map(|i| fisher[i] * (weight[i] - anchor[i]).powi(2)).sum::<f64>()
+    }
+
+    fn close(a: f64, b: f64) {
+        assert!((a - b).abs() < 1e-5 * b.abs().max(1.0), "{a} is not {b}");
+    }
+
+    // Means of the squares: [5, 0.5] after stage 0, [2, 8] after stage 1.
+    const FIRST: [[f32; 2]; 2] = [[1.0, 1.0], [3.0, 0.0]];
+    const SECOND: [[f32; 2]; 2] = [[2.0, 0.0], [0.0, 4.0]];
+
+    #[test]
+    fn the_penalty_is_the_fisher_weighted_distance_from_the_anchor() -> Result<()> {
+        let mut case = Case::new(Config { lambda: 3.0, ..Config::default() });
+        close(case.penalty([7.0, 7.0])?, 0.0);
+        case.run_stage(0, FIRST, [1.0, -1.0])?;
+        close(case.penalty([1.0, -1.0])?, 0.0);
+        close(case.penalty([2.0, 3.0])?, quadratic(3.0, [5.0, 0.5], [2.0, 3.0], [1.0, -1.0]));
+        insta::assert_snapshot!(case.recording.trace(), @r"
+        %15[2] = reshape(w[1, 2], [-1])
+        %16[2] = cat([%15[2]], 0)
+        %17[2] = reshape(fisher.test.w[1, 2], [-1])
+        %18[2] = cat([%17[2]], 0)
+        %19[2] = reshape(anchor.test.w[1, 2], [-1])
+        %20[2] = cat([%19[2]], 0)
+        %21[2] = sub(%16[2], %20[2])
+        %22[2] = square(%21[2])
+        %23[] = dot(%22[2], %18[2])
+        %24[] = mul_scalar(%23[], 1.5)
+        ");
+        Ok(())
+    }
+
+    #[test]
+    fn online_keeps_a_fading_sum_around_the_latest_weights() -> Result<()> {
+        let mut case = Case::new(Config { gamma: 0.5, lambda: 1.0, ..Config::default() });
+        case.run_stage(0, FIRST, [1.0, -1.0])?;
+        case.run_stage(1, SECOND, [2.0, 0.5])?;
+        close(case.penalty([3.0, 4.0])?, quadratic(1.0, [4.5, 8.25], [3.0, 4.0], [2.0, 0.5]));
+        Ok(())
+    }
+
+    #[test]
+    fn per_task_is_the_sum_of_the_stages_penalties() -> Result<()> {
+        let mut case = Case::new(Config { mode: Mode::PerTask, lambda: 2.0, ..Config::default() });
+        case.run_stage(0, FIRST, [1.0, -1.0])?;
+        case.run_stage(1, SECOND, [2.0, 0.5])?;
+        case.run_stage(2, FIRST, [-2.0, 0.0])?;
+        for weight in [[3.0, 4.0], [0.0, 0.0], [-1.5, 0.25]] {
+            let at = weight.map(f64::from);
+            let sum = quadratic(2.0, [5.0, 0.5], at, [1.0, -1.0])
+                + quadratic(2.0, [2.0, 8.0], at, [2.0, 0.5])
+                + quadratic(2.0, [5.0, 0.5], at, [-2.0, 0.0]);
+            close(case.penalty(weight)?, sum);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_restored_strategy_has_the_same_penalty() -> Result<()> {
+        let config = || Config { mode: Mode::PerTask, ..Config::default() };
+        let mut case = Case::new(config());
+        case.run_stage(0, FIRST, [1.0, -1.0])?;
+        let before = case.penalty([2.0, 2.0])?;
+        let saved = strategy(&mut case.method).save()?;
+        case.method = build(config(), &case.recording.registry())?;
+        strategy(&mut case.method).load(&saved)?;
+        close(case.penalty([2.0, 2.0])?, before);
+        assert!(strategy(&mut case.method).load(b"stages = 1").is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn the_buffers_are_named_after_the_weight_and_are_not_trained() -> Result<()> {
+        let mut case = Case::new(Config::default());
+        case.run_stage(0, FIRST, [1.0, -1.0])?;
+        case.run_stage(1, FIRST, [1.0, -1.0])?;
+        let all = case.recording.parameters().all()?;
+        let names: Vec<(&str, bool)> = all.iter().map(|info| (info.name.as_str(), info.buffer)).collect();
+        assert_eq!(names, [("test.w", false), ("test.fisher.test.w", true), ("test.anchor.test.w", true)]);
+        Ok(())
+    }
+
+    #[test]
+    fn wrong_values_are_refused() {
+        let recording = Recording::start();
+        for config in [
+            Config { lambda: -1.0, ..Config::default() },
+            Config { lambda: f64::NAN, ..Config::default() },
+            Config { gamma: 1.5, ..Config::default() },
+            Config { samples: 0, ..Config::default() },
+        ] {
+            let error = build(config, &recording.registry()).err().expect("a wrong value");
+            assert!(error.message().contains("hint: "), "{error}");
+        }
+    }
+}

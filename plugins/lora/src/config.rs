@@ -18,6 +18,11 @@ pub(crate) struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Config { r: 16, lora_alpha: 32.0, lora_dropout: 0.0, target_modules: vec![String::from("all-linear")] }
+        Config {
+            r: 16,
+            lora_alpha: 32.0,
+            lora_dropout: 0.0,
+            target_modules: vec![String::from("all-linear")],
+        }
     }
 }

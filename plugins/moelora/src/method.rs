@@ -57,3 +57,107 @@ impl Adapter for MoeLora {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use coin_plugin_api::PassPhase;
+    use coin_plugin_api::testing::{Recording, adapter};
+
+    use super::*;
+
+    fn config() -> Config {
+        Config { r: 4, expert_num: 2, ..Config::default() }
+    }
+
+    #[test]
+    fn the_experts_are_one_product_down_and_one_up() {
+        let recording = Recording::start();
+        let site = recording.add_site("layers.0.q_proj", 6, 5);
+        let method = build(config(), &recording.registry()).expect("a good configuration");
+        let parameters = recording.site_parameters(&site).expect("registered");
+        let (x, y) = (recording.tensor("x", &[2, 3, 6]), recording.tensor("y", &[2, 3, 5]));
+        let step = recording.step(PassPhase::Train);
+        adapter(&method).adapt(site.index, &x, &y, &parameters, &step).expect("shapes fit");
+        insta::assert_snapshot!(recording.trace(), @r"
+        %0[2, 3, 2] = linear(x[2, 3, 6], lora_router.weight[2, 6])
+        %1[2, 3, 2] = softmax(%0[2, 3, 2], -1)
+        %2[2, 3, 2] = mul_scalar(%1[2, 3, 2], 8)
+        %3[2, 3, 4] = repeat_interleave(%2[2, 3, 2], 2, -1)
+        %4[2, 3, 4] = linear(x[2, 3, 6], lora_A.weight[4, 6])
+        %5[2, 3, 4] = mul(%4[2, 3, 4], %3[2, 3, 4])
+        %6[2, 3, 5] = linear(%5[2, 3, 4], lora_B.weight[5, 4])
+        %7[2, 3, 5] = add(y[2, 3, 5], %6[2, 3, 5])
+        ");
+    }
+
+    #[test]
+    fn the_fused_update_is_the_sum_over_experts() {
+        let recording = Recording::start();
+        let site = recording.add_site("layers.0.q_proj", 6, 5);
+        let method = build(config(), &recording.registry()).expect("a good configuration");
+        // Not the registered ones: B starts at zero.
+        let parameters = ["a", "b", "router"].map(String::from).into_iter().zip([[4, 6], [5, 4], [2, 6]]);
+        let parameters: Vec<Tensor> =
+            parameters.map(|(name, shape)| recording.tensor(&name, &shape)).collect();
+        let (x, y) = (recording.tensor("x", &[2, 3, 6]), recording.tensor("y", &[2, 3, 5]));
+        let step = recording.step(PassPhase::Train);
+        let fused = adapter(&method).adapt(site.index, &x, &y, &parameters, &step).expect("shapes fit");
+        let looped = sum_over_experts(&x, &y, &parameters, 2, 32.0 / 4.0).expect("shapes fit");
+        let pairs = fused.to_floats().expect("known").into_iter().zip(looped.to_floats().expect("known"));
+        pairs.for_each(|(a, b)| assert!((a - b).abs() < 1e-5, "{a} {b}"));
+    }
+
+    /// The definition, an expert at a time.
+    fn sum_over_experts(
+        x: &Tensor,
+        y: &Tensor,
+        parameters: &[Tensor],
+        experts: i64,
+        scaling: f64,
+    ) -> Result<Tensor> {
+        let [a, b, router] = parameters else { panic!("three tensors") };
+        let gate = x.linear(router)?.softmax(-1)?;
+        let (a, b) = (a.chunk(experts, 0)?, b.chunk(experts, 1)?);
+        (0..experts as usize).try_fold(y.clone(), |sum, expert| {
+            let update = x.linear(&a[expert])?.linear(&b[expert])?.mul_scalar(scaling)?;
+            sum.add(&update.mul(&gate.narrow(-1, expert as i64, 1)?)?)
+        })
+    }
+
+    #[test]
+    fn the_router_sees_the_input_without_dropout() {
+        let recording = Recording::start();
+        let site = recording.add_site("layers.0.q_proj", 6, 5);
+        let method = build(Config { lora_dropout: 0.5, ..config() }, &recording.registry())
+            .expect("a good configuration");
+        let parameters = recording.site_parameters(&site).expect("registered");
+        let (x, y) = (recording.tensor("x", &[2, 6]), recording.tensor("y", &[2, 5]));
+        let step = recording.step(PassPhase::Train);
+        adapter(&method).adapt(site.index, &x, &y, &parameters, &step).expect("shapes fit");
+        let trace = recording.trace();
+        assert!(trace.contains("linear(x[2, 6], lora_router.weight[2, 6])"), "{trace}");
+        assert!(trace.contains("%2[2, 6] = dropout(x[2, 6], 0.5)"), "{trace}");
+        assert!(trace.contains("linear(%2[2, 6], lora_A.weight[4, 6])"), "{trace}");
+    }
+
+    #[test]
+    fn a_starts_with_standard_deviation_a_hundredth_and_b_at_zero() {
+        let recording = Recording::start();
+        let site = recording.add_site("layers.0.q_proj", 600, 5);
+        build(config(), &recording.registry()).expect("a good configuration");
+        let parameters = recording.site_parameters(&site).expect("registered");
+        let a = parameters[0].to_floats().expect("known");
+        let deviation = (a.iter().map(|x| x * x).sum::<f32>() / a.len() as f32).sqrt();
+        assert!((0.0095..0.0105).contains(&deviation), "{deviation}");
+        assert!(parameters[1].to_floats().expect("known").iter().all(|x| *x == 0.0));
+    }
+
+    #[test]
+    fn a_rank_that_cannot_be_shared_out_is_refused() {
+        let recording = Recording::start();
+        for (r, expert_num) in [(6, 4), (0, 4), (4, 0), (-4, 2)] {
+            let error = build(Config { r, expert_num, ..Config::default() }, &recording.registry()).err();
+            assert!(error.is_some_and(|error| error.message().contains("hint: r is the rank of all")));
+        }
+    }
+}
