@@ -9,7 +9,7 @@ pub mod explain;
 mod flat;
 pub mod listing;
 mod load;
-mod nearest;
+pub(crate) mod nearest;
 pub mod orders;
 pub mod origin;
 mod overrides;

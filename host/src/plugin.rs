@@ -1,1 +1,22 @@
-//! Plugins: found, verified, loaded, wrapped.
+//! Plugins: found, verified, loaded, and called through wrappers that put the plugin's name on every error.
+//!
+//! The order, each step with its own error: find the library ([`discover`]), read its manifest ([`manifest`]), read the file once,
+//! compare size and sha256 ([`verify`], [`lock`], [`trust`]), look at its headers ([`elf`]), load exactly these bytes ([`load`]),
+//! check api version and layout, compare what it says of itself with the manifest, hand it the host. Up to the last but three steps
+//! no code of the plugin runs; listing stops there.
+
+pub mod catalog;
+pub mod discover;
+pub mod elf;
+mod error;
+pub mod load;
+mod loaded;
+pub mod lock;
+pub mod manifest;
+pub mod shipped;
+pub mod trust;
+pub mod verify;
+
+pub use catalog::Catalog;
+pub use error::PluginError;
+pub use loaded::Plugin;

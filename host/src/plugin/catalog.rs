@@ -1,0 +1,165 @@
+//! What is there to load, and loading it: the steps of the module's page in their order.
+
+use std::path::Path;
+
+use coin_plugin_api::Description;
+use coin_plugin_api::abi::HostRef;
+
+use super::discover::{self, Candidate, Folder, Surroundings};
+use super::error::{PluginError, label};
+use super::load::{self, Loaded};
+use super::manifest::{Kind, Manifest};
+use super::trust::{Mark, Policy};
+use super::verify::{self, Image};
+use super::{Plugin, elf};
+use crate::config::Plugins;
+
+/// The plugins of a configuration's folders.
+#[derive(Debug, Clone)]
+pub struct Catalog {
+    folders: Vec<Folder>,
+    candidates: Vec<Candidate>,
+    policy: Policy,
+}
+
+/// A library that may be loaded.
+#[derive(Debug)]
+pub struct Examined {
+    pub image: Image,
+    pub mark: Mark,
+}
+
+impl Catalog {
+    /// Looks into the folders. Nothing is read but manifests and locks.
+    pub fn open(plugins: &Plugins) -> Catalog {
+        Catalog::open_in(plugins, &Surroundings::of_process())
+    }
+
+    /// As [`Self::open`], somewhere else than in this process' surroundings.
+    pub fn open_in(plugins: &Plugins, surroundings: &Surroundings) -> Catalog {
+        let folders = surroundings.folders(&plugins.dirs);
+        let candidates = discover::search(&folders);
+        let policy = Policy::new(plugins.trust, &plugins.dev, surroundings);
+        Catalog { folders, candidates, policy }
+    }
+
+    /// The folders that were looked in, in their order.
+    pub fn folders(&self) -> &[Folder] {
+        &self.folders
+    }
+
+    /// Everything found, in search order, what is hidden too.
+    pub fn candidates(&self) -> &[Candidate] {
+        &self.candidates
+    }
+
+    /// The plugin of this name (`lora`, or `lora@1.2.0`) and those it hides.
+    ///
+    /// # Errors
+    /// [`PluginError::NotFound`].
+    pub fn find(&self, wanted: &str) -> Result<(&Candidate, Vec<&Candidate>), PluginError> {
+        discover::find(&self.candidates, &self.folders, wanted)
+    }
+
+    /// Reads and verifies a library. No code of it runs.
+    ///
+    /// # Errors
+    /// [`PluginError::Refused`].
+    pub fn examine(&self, candidate: &Candidate) -> Result<Examined, PluginError> {
+        self.verify(candidate).map_err(|reason| {
+            let label = label(&candidate.name, candidate.version.as_deref());
+            PluginError::refused(label, at(&candidate.path, reason))
+        })
+    }
+
+    fn verify(&self, candidate: &Candidate) -> Result<Examined, String> {
+        if let Some(problem) = &candidate.problem {
+            return Err(problem.clone());
+        }
+        if let Some(manifest) = &candidate.manifest {
+            load::check_api(&manifest.api.version)?;
+        }
+        let image = verify::read(&candidate.path)?;
+        // A cut or foreign file first: "truncated" says more than another hash.
+        let headers = if cfg!(target_os = "linux") { Some(elf::read(&image.bytes)?) } else { None };
+        if headers.is_some_and(|headers| !headers.plugin) {
+            return Err(String::from("a shared library, but not a coin-host plugin: it does not export one"));
+        }
+        if let Some(file) = candidate.manifest.as_ref().and_then(Manifest::library) {
+            verify::compare(&image, file.size, &file.sha256, "its manifest")?;
+        }
+        let mark = self.policy.judge(candidate, &image)?;
+        Ok(Examined { image, mark })
+    }
+
+    /// Finds, verifies, loads and attaches a plugin.
+    ///
+    /// # Errors
+    /// [`PluginError::NotFound`] or [`PluginError::Refused`].
+    pub fn load(&self, wanted: &str, host: HostRef) -> Result<Plugin, PluginError> {
+        let (candidate, _shadowed) = self.find(wanted)?;
+        let examined = self.examine(candidate)?;
+        let loaded = load::open(&discover::library_file(&candidate.name), &examined.image)
+            .and_then(|loaded| agrees(&loaded, candidate, wanted).map(|()| loaded))
+            .map_err(|reason| {
+                let label = label(&candidate.name, candidate.version.as_deref());
+                PluginError::refused(label, at(&candidate.path, reason))
+            })?;
+        Plugin::attach(loaded, examined, &candidate.path, host)
+    }
+}
+
+/// Puts the path behind the first line, before hints.
+fn at(path: &Path, reason: String) -> String {
+    match reason.split_once('\n') {
+        Some((first, rest)) => format!("{first} ({})\n{rest}", path.display()),
+        None => format!("{reason} ({})", path.display()),
+    }
+}
+
+/// Whether what a library says of itself is what it was taken for.
+fn agrees(loaded: &Loaded, candidate: &Candidate, wanted: &str) -> Result<(), String> {
+    let description = &loaded.description;
+    if description.name != candidate.name {
+        return Err(format!("it calls itself `{}`", description.name));
+    }
+    if let (_, Some(version)) = discover::reference(wanted)
+        && description.version != version
+    {
+        return Err(format!("it is version {}, not {version}", description.version));
+    }
+    match &candidate.manifest {
+        Some(manifest) => same(manifest, description),
+        None => Ok(()),
+    }
+}
+
+fn same(manifest: &Manifest, description: &Description) -> Result<(), String> {
+    let about = &manifest.plugin;
+    let differs = |what: &str, manifest: &str, itself: &str| {
+        Err(format!("its manifest gives {what} as {manifest}, the library itself as {itself}"))
+    };
+    if about.version != description.version {
+        return differs("the version", &about.version, &description.version);
+    }
+    let kinds = |method: bool, dataset: bool| {
+        let kinds = [(method, Kind::Method), (dataset, Kind::Dataset)];
+        let names: Vec<&str> = kinds.iter().filter(|(has, _)| *has).map(|(_, kind)| kind.name()).collect();
+        format!("[{}]", names.join(", "))
+    };
+    let listed = kinds(about.kind.contains(&Kind::Method), about.kind.contains(&Kind::Dataset));
+    let itself = kinds(description.method, !description.datasets.is_empty());
+    if listed != itself {
+        return differs("the kinds", &listed, &itself);
+    }
+    let needs = |needs: &[coin_plugin_api::Need]| {
+        let mut names: Vec<&str> = needs.iter().map(|need| need.name()).collect();
+        names.sort_unstable();
+        format!("[{}]", names.join(", "))
+    };
+    let (listed, itself) = (needs(&about.needs), needs(&description.needs));
+    if listed != itself {
+        return differs("the needs", &listed, &itself);
+    }
+    Ok(())
+}

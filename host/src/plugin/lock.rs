@@ -1,0 +1,104 @@
+//! `plugins.lock`: the libraries that a user, a project or the build has vouched for, by their sha256.
+
+use std::io::Write;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+/// Name of a lock's file.
+pub const FILE: &str = "plugins.lock";
+const LARGEST: u64 = 16 << 20;
+const HEAD: &str = "# Libraries that may be loaded, by their sha256. Written by `coin-host plugin lock`.\n\n";
+
+/// The content of a `plugins.lock`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lock {
+    #[serde(default, rename = "plugin")]
+    pub plugins: Vec<Locked>,
+}
+
+/// One library.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Locked {
+    pub name: String,
+    pub version: String,
+    pub sha256: String,
+    pub size: u64,
+    /// Where it was locked, for people: a copy elsewhere is as good.
+    pub path: String,
+}
+
+impl Lock {
+    /// Reads a lock; without a file it is empty.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn read(path: &Path) -> Result<Lock, String> {
+        let size = match std::fs::metadata(path) {
+            Ok(metadata) => metadata.len(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Lock::default()),
+            Err(error) => return Err(format!("{}: {error}", path.display())),
+        };
+        if size > LARGEST {
+            return Err(format!("{}: {size} bytes are too much for a lock", path.display()));
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        toml::from_str(&text).map_err(|error| format!("{}: {}", path.display(), error.to_string().trim_end()))
+    }
+
+    /// Writes a lock in one move: a reader sees the old one or the new one.
+    ///
+    /// # Errors
+    /// That it cannot be written.
+    pub fn write(&self, path: &Path) -> anyhow::Result<()> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(HEAD.as_bytes())?;
+        file.write_all(toml::to_string(self)?.as_bytes())?;
+        file.persist(path)?;
+        Ok(())
+    }
+
+    /// The entry of these very bytes.
+    pub fn of(&self, name: &str, sha256: &str) -> Option<&Locked> {
+        self.plugins.iter().find(|plugin| plugin.name == name && plugin.sha256 == sha256)
+    }
+
+    /// The entries of this name.
+    pub fn named(&self, name: &str) -> impl Iterator<Item = &Locked> {
+        self.plugins.iter().filter(move |plugin| plugin.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_survives_being_written_and_a_missing_one_is_empty() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join(FILE);
+        assert_eq!(Lock::read(&path), Ok(Lock::default()));
+        let lock = Lock {
+            plugins: vec![Locked {
+                name: "lora".into(),
+                version: "0.1.0".into(),
+                sha256: "ab".into(),
+                size: 2,
+                path: "liblora.so".into(),
+            }],
+        };
+        lock.write(&path).expect("written");
+        let read = Lock::read(&path).expect("sound");
+        assert_eq!(read, lock);
+        assert!(
+            read.of("lora", "ab").is_some()
+                && read.of("lora", "cd").is_none()
+                && read.of("ewc", "ab").is_none()
+        );
+        std::fs::write(&path, "[[plugin]]\nname = 1\n").expect("written");
+        assert!(Lock::read(&path).expect_err("not sound").contains(FILE));
+    }
+}

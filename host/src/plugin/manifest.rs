@@ -1,0 +1,260 @@
+//! `plugin.toml`: what a plugin says of itself without being loaded.
+
+use std::path::{Component, Path};
+
+use coin_plugin_api::Need;
+use serde::{Deserialize, Serialize};
+
+/// Name of a manifest's file.
+pub const FILE: &str = "plugin.toml";
+const LARGEST: u64 = 1 << 20;
+
+/// A parsed and checked `plugin.toml`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    pub plugin: About,
+    pub api: Api,
+    #[serde(default)]
+    pub build: Build,
+    /// The files of a package; none in a source folder.
+    #[serde(default, rename = "file", skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<File>,
+}
+
+/// `[plugin]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct About {
+    /// Lower-case letters, digits and hyphens.
+    pub name: String,
+    /// Semantic version.
+    pub version: String,
+    pub kind: Vec<Kind>,
+    /// SPDX expression.
+    pub license: String,
+    /// What to cite.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paper: Option<String>,
+    /// What it does, in one sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// What its method needs.
+    #[serde(default)]
+    pub needs: Vec<Need>,
+}
+
+/// What a library may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    Method,
+    Dataset,
+}
+
+impl Kind {
+    /// Its name in manifests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Method => "method",
+            Kind::Dataset => "dataset",
+        }
+    }
+}
+
+/// `[api]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Api {
+    /// The version of the border it was built with: `1.0`.
+    pub version: String,
+}
+
+/// `[build]`: where the library comes from; unknown in a source folder.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Build {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rustc: Option<String>,
+    /// The lowest glibc it starts with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub glibc: Option<String>,
+}
+
+/// `[[file]]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// From the manifest's folder.
+    pub path: String,
+    pub size: u64,
+    /// 64 lower-case hexadecimal digits.
+    pub sha256: String,
+    /// For libraries: the platform, for example `x86_64-linux`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+}
+
+/// This platform, as `[[file]] target` names it.
+pub fn target() -> String {
+    format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS)
+}
+
+impl Manifest {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// What is wrong with it, as one line or more, without its path.
+    pub fn read(path: &Path) -> Result<Manifest, String> {
+        let size = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
+        if size > LARGEST {
+            return Err(format!("{size} bytes are too much for a manifest, which has {LARGEST} at most"));
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+        Manifest::parse(&text)
+    }
+
+    /// Parses and checks the text of a manifest.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn parse(text: &str) -> Result<Manifest, String> {
+        let manifest: Manifest =
+            toml::from_str(text).map_err(|error| error.to_string().trim_end().to_string())?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let about = &self.plugin;
+        if !is_name(&about.name) {
+            return Err(format!(
+                "plugin.name = \"{}\" is not a name\nhint: lower-case letters, digits and hyphens, the first a letter",
+                about.name
+            ));
+        }
+        if !is_version(&about.version) {
+            return Err(format!("plugin.version = \"{}\" is not a version such as 1.2.0", about.version));
+        }
+        if about.kind.is_empty() {
+            return Err(String::from("plugin.kind is empty\nhint: `method`, `dataset`, or both"));
+        }
+        if api_version(&self.api.version).is_none() {
+            return Err(format!("api.version = \"{}\" is not a version such as 1.0", self.api.version));
+        }
+        for file in &self.files {
+            let path = Path::new(&file.path);
+            if file.path.is_empty() || !path.components().all(|part| matches!(part, Component::Normal(_))) {
+                return Err(format!("file.path = \"{}\" does not stay in the package's folder", file.path));
+            }
+            if file.sha256.len() != 64
+                || !file.sha256.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+            {
+                return Err(format!(
+                    "file.sha256 of \"{}\" is not a sha256 in lower-case hexadecimal",
+                    file.path
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The library for this platform.
+    pub fn library(&self) -> Option<&File> {
+        let target = target();
+        self.files.iter().find(|file| file.target.as_deref() == Some(&target))
+    }
+}
+
+/// Whether a text may name a plugin.
+pub fn is_name(text: &str) -> bool {
+    text.len() <= 64
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+}
+
+fn is_version(text: &str) -> bool {
+    let core = text.split(['-', '+']).next().unwrap_or_default();
+    let parts: Vec<&str> = core.split('.').collect();
+    text.len() <= 64
+        && parts.len() == 3
+        && parts.iter().all(|part| part.parse::<u32>().is_ok())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'+'))
+}
+
+/// Orders versions: by number, a release after what came before it (`1.2.0-rc.1`).
+pub fn version_order(version: &str) -> ([u32; 3], bool, String) {
+    let core = version.split(['-', '+']).next().unwrap_or_default();
+    let mut numbers = core.split('.').map(|part| part.parse().unwrap_or(0));
+    let numbers = std::array::from_fn(|_| numbers.next().unwrap_or(0));
+    (numbers, !version.contains('-'), version.to_string())
+}
+
+/// `1.0` or `1.0.0` as major and minor.
+pub(super) fn api_version(text: &str) -> Option<(u32, u32)> {
+    let mut parts = text.split('.');
+    let version = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    let patch = parts.next().is_none_or(|patch| patch.parse::<u32>().is_ok());
+    (patch && parts.next().is_none()).then_some(version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHORT: &str = "[plugin]\nname = \"lora\"\nversion = \"1.2.0\"\nkind = [\"method\"]\nlicense = \"MIT\"\n[api]\nversion = \"1.0\"\n";
+
+    fn with_file(path: &str, sha256: &str) -> String {
+        format!(
+            "{SHORT}[[file]]\npath = \"{path}\"\nsize = 1\nsha256 = \"{sha256}\"\ntarget = \"{}\"\n",
+            target()
+        )
+    }
+
+    #[test]
+    fn a_manifest_survives_being_written() {
+        let manifest = Manifest::parse(&with_file("lib/liblora.so", &"a".repeat(64))).expect("sound");
+        let text = toml::to_string(&manifest).expect("serialises");
+        assert_eq!(Manifest::parse(&text), Ok(manifest.clone()));
+        assert_eq!(manifest.library().map(|file| file.path.as_str()), Some("lib/liblora.so"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let sha = "a".repeat(64);
+        for (text, part) in [
+            (SHORT.replace("license", "licence"), "licence"),
+            (SHORT.replace("lora", "Lora"), "is not a name"),
+            (SHORT.replace("1.2.0", "1.2"), "is not a version"),
+            (SHORT.replace("[\"method\"]", "[]"), "plugin.kind is empty"),
+            (SHORT.replace("method", "metrik"), "metrik"),
+            (SHORT.replace("version = \"1.0\"", "version = \"1\""), "api.version"),
+            (with_file("../liblora.so", &sha), "does not stay"),
+            (with_file("/liblora.so", &sha), "does not stay"),
+            (with_file("liblora.so", "abc"), "is not a sha256"),
+            (String::from("\u{0}"), "plugin"),
+            (String::new(), "plugin"),
+        ] {
+            let error = Manifest::parse(&text).expect_err(&text);
+            assert!(error.contains(part) || text.contains('\u{0}'), "{error}");
+        }
+    }
+
+    #[test]
+    fn versions_are_ordered_by_number() {
+        let mut versions = ["1.10.0", "1.2.0", "1.10.0-rc.1", "0.9.12"];
+        versions.sort_by_key(|version| version_order(version));
+        assert_eq!(versions, ["0.9.12", "1.2.0", "1.10.0-rc.1", "1.10.0"]);
+    }
+
+    #[test]
+    fn a_manifest_is_small() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join(FILE);
+        std::fs::write(&path, format!("{SHORT}# {}", "x".repeat(1 << 20))).expect("written");
+        let error = Manifest::read(&path).expect_err("too large");
+        assert!(error.contains("too much"), "{error}");
+    }
+}

@@ -1,0 +1,239 @@
+//! Which libraries may be loaded. A lock says "these very bytes", not "safe": a plugin is native code with the user's rights.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+use super::discover::{self, Candidate, Origin, Surroundings};
+use super::lock::{self, Lock};
+use super::verify::{self, Image};
+use crate::config::Trust;
+
+/// On what ground a library was accepted. Reports show everything but `Locked`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mark {
+    /// Its sha256 stands in a lock.
+    Locked,
+    /// One's own build: listed in `[plugins] dev`, or just built by cargo beside the program.
+    Dev,
+    /// `trust = "any"`.
+    Unverified,
+}
+
+/// What is trusted in a run.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    trust: Trust,
+    dev: Vec<PathBuf>,
+    locks: Vec<(PathBuf, Lock)>,
+    /// A lock that cannot be read: nothing is loaded until it can.
+    unreadable: Option<String>,
+}
+
+impl Policy {
+    /// The policy of a configuration, with the locks of the project (`./plugins.lock`), of the user
+    /// (`$XDG_DATA_HOME/coin-host/plugins.lock`) and of the installation (next to the program). Locks in plugin folders do not count:
+    /// whoever brings a library must not vouch for it. A lock that cannot be read refuses every plugin.
+    pub fn new(trust: Trust, dev: &[PathBuf], surroundings: &Surroundings) -> Policy {
+        let folders = [Some(surroundings.current.clone()), surroundings.user(), surroundings.installation()];
+        let (mut locks, mut unreadable): (Vec<(PathBuf, Lock)>, _) = (Vec::new(), None);
+        for path in folders.into_iter().flatten().map(|folder| folder.join(lock::FILE)) {
+            if locks.iter().any(|(known, _)| *known == path) {
+                continue;
+            }
+            match Lock::read(&path) {
+                Ok(lock) => locks.push((path, lock)),
+                Err(error) => unreadable = Some(error),
+            }
+        }
+        let dev = dev.iter().map(|path| canonical(path)).collect();
+        Policy { trust, dev, locks, unreadable }
+    }
+
+    /// Whether these bytes may be loaded, and on what ground.
+    ///
+    /// # Errors
+    /// Why not, with a hint.
+    pub fn judge(&self, candidate: &Candidate, image: &Image) -> Result<Mark, String> {
+        let name = candidate.name.as_str();
+        if let Some(error) = &self.unreadable {
+            return Err(error.clone());
+        }
+        if self.trust == Trust::Signed {
+            return Err(String::from(
+                "`plugins.trust` is \"signed\", and this version of coin-host does not check signatures yet\n\
+                 hint: `plugins.trust = \"locked\"` accepts what stands in plugins.lock",
+            ));
+        }
+        if self.locks.iter().any(|(_, lock)| lock.of(name, &image.sha256).is_some()) {
+            return Ok(Mark::Locked);
+        }
+        let library = canonical(&candidate.path);
+        if self.dev.iter().any(|path| library.starts_with(path)) {
+            return Ok(Mark::Dev);
+        }
+        let locked = self.locks.iter().find_map(|(path, lock)| Some((path, lock.named(name).last()?)));
+        let installed = locked.filter(|(path, _)| path.parent() == candidate.path.parent());
+        if candidate.origin == Origin::Program
+            && built_by_cargo(candidate, installed.map(|(path, _)| path.as_path()))
+        {
+            return Ok(Mark::Dev);
+        }
+        if self.trust == Trust::Any {
+            return Ok(Mark::Unverified);
+        }
+        let path = candidate.path.display();
+        let dev = format!("`[plugins] dev = [\"{path}\"]` accepts your own build");
+        match locked {
+            Some((lock, locked)) => {
+                let changed =
+                    verify::compare(image, locked.size, &locked.sha256, &lock.display().to_string());
+                let reason = changed.err().unwrap_or_default();
+                Err(format!(
+                    "{reason}\nhint: `coin-host plugin lock {path}` locks this file if it is meant; {dev}"
+                ))
+            }
+            None => Err(format!(
+                "it stands in no plugins.lock (sha256 {})\nhint: `coin-host plugin lock {path}` vouches for it; {dev}",
+                image.sha256
+            )),
+        }
+    }
+
+    /// What is loaded.
+    pub fn trust(&self) -> Trust {
+        self.trust
+    }
+}
+
+/// Whether cargo built a library beside the program after the lock there was written. Without that lock, cargo's folder is enough:
+/// `cargo build` makes none, `make build` does.
+fn built_by_cargo(candidate: &Candidate, lock: Option<&Path>) -> bool {
+    let folders = candidate.path.ancestors().skip(1).take(2);
+    let Some(profile) = folders.into_iter().find(|folder| discover::is_cargo_profile(folder)) else {
+        return false;
+    };
+    let modified = |path: &Path| std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+    match lock.and_then(modified) {
+        Some(locked) => last_built(profile, &candidate.name).is_some_and(|built| built > locked),
+        None => true,
+    }
+}
+
+/// When cargo last finished a library, by its own record: the file's own date also changes when somebody writes into it.
+fn last_built(profile: &Path, name: &str) -> Option<SystemTime> {
+    let record = format!("dep-lib-{}", name.replace('-', "_"));
+    let packages = std::fs::read_dir(profile.join(".fingerprint")).ok()?;
+    packages
+        .flatten()
+        .filter_map(|package| {
+            std::fs::metadata(package.path().join(&record)).and_then(|record| record.modified()).ok()
+        })
+        .max()
+}
+
+fn canonical(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugin::lock::Locked;
+
+    struct World {
+        root: tempfile::TempDir,
+        image: Image,
+    }
+
+    impl World {
+        fn new() -> World {
+            let root = tempfile::tempdir().expect("a temporary folder");
+            for folder in
+                ["project", "target/release/deps", "target/release/.fingerprint/coin-plugin-lora-1", "other"]
+            {
+                std::fs::create_dir_all(root.path().join(folder)).expect("created");
+            }
+            let bytes = b"code".to_vec();
+            World { root, image: Image { sha256: verify::sha256(&bytes), bytes } }
+        }
+
+        fn lock(&self, folder: &str, sha256: &str) -> PathBuf {
+            let path = self.root.path().join(folder).join(lock::FILE);
+            let entry = |sha256: &str| Locked {
+                name: "lora".into(),
+                version: "0.1.0".into(),
+                sha256: sha256.into(),
+                size: 4,
+                path: "x".into(),
+            };
+            Lock { plugins: vec![entry(sha256)] }.write(&path).expect("written");
+            path
+        }
+
+        fn judge(&self, trust: Trust, dev: &[&str], folder: &str, origin: Origin) -> Result<Mark, String> {
+            let surroundings = Surroundings {
+                current: self.root.path().join("project"),
+                program: Some(self.root.path().join("target/release")),
+                ..Surroundings::default()
+            };
+            let dev: Vec<PathBuf> = dev.iter().map(|path| self.root.path().join(path)).collect();
+            let path = self.root.path().join(folder).join("liblora.so");
+            std::fs::write(&path, &self.image.bytes).expect("written");
+            let candidate =
+                Candidate { name: "lora".into(), version: None, path, origin, manifest: None, problem: None };
+            Policy::new(trust, &dev, &surroundings).judge(&candidate, &self.image)
+        }
+    }
+
+    #[test]
+    fn locked_bytes_are_accepted_anywhere_and_others_nowhere() {
+        let world = World::new();
+        let other = |world: &World| world.judge(Trust::Locked, &[], "other", Origin::Configuration);
+        assert!(other(&world).expect_err("not locked").contains("stands in no plugins.lock"));
+        // A lock that comes with the library vouches for nothing.
+        world.lock("other", &world.image.sha256);
+        assert!(other(&world).is_err());
+        world.lock("project", &"0".repeat(64));
+        assert!(other(&world).expect_err("another lock").contains("the file was changed"));
+        world.lock("project", &world.image.sha256);
+        assert_eq!(other(&world), Ok(Mark::Locked));
+        std::fs::write(world.root.path().join("project").join(lock::FILE), "[").expect("written");
+        assert!(other(&world).expect_err("an unreadable lock").contains(lock::FILE));
+    }
+
+    #[test]
+    fn ones_own_builds_and_any_are_marked() {
+        let world = World::new();
+        assert_eq!(world.judge(Trust::Locked, &["other"], "other", Origin::Configuration), Ok(Mark::Dev));
+        assert_eq!(world.judge(Trust::Locked, &["other/liblora.so"], "other", Origin::User), Ok(Mark::Dev));
+        assert!(world.judge(Trust::Locked, &["othe"], "other", Origin::User).is_err());
+        assert_eq!(world.judge(Trust::Any, &[], "other", Origin::User), Ok(Mark::Unverified));
+        let signed = world.judge(Trust::Signed, &[], "other", Origin::User).expect_err("not available");
+        assert!(signed.contains("does not check signatures yet"), "{signed}");
+    }
+
+    #[test]
+    fn beside_the_program_a_lock_holds_until_cargo_builds_again() {
+        let world = World::new();
+        let shipped = |world: &World| world.judge(Trust::Locked, &[], "target/release", Origin::Program);
+        let record = world.root.path().join("target/release/.fingerprint/coin-plugin-lora-1/dep-lib-lora");
+        std::fs::write(&record, "").expect("written");
+        assert_eq!(shipped(&world), Ok(Mark::Dev));
+        let lock = world.lock("target/release", &"0".repeat(64));
+        let date = |path: &Path, seconds: u64| {
+            let time = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+            let file = std::fs::File::options().write(true).open(path).expect("it is there");
+            file.set_modified(time).expect("dates can be set");
+        };
+        date(&record, 1_000);
+        date(&lock, 2_000);
+        assert!(shipped(&world).expect_err("changed after the lock").contains("was changed"));
+        date(&record, 3_000);
+        assert_eq!(shipped(&world), Ok(Mark::Dev));
+        world.lock("target/release", &world.image.sha256);
+        assert_eq!(shipped(&world), Ok(Mark::Locked));
+    }
+}
