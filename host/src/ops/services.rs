@@ -1,8 +1,10 @@
 //! What a hook may ask of the host. The training loop and the answering engine implement [`Services`] for the hooks they call and
 //! enter it for the length of one call ([`super::context::enter`]); everything they leave out is refused with the hook's name.
 
-use anyhow::{Result, bail};
-use coin_plugin_api::abi::{RawModel, RawParameterInfo, RawParameterSpec, RawRow, RawSite, RawStage, RawStep};
+use anyhow::Result;
+use coin_plugin_api::abi::{
+    RawModel, RawParameterInfo, RawParameterSpec, RawRow, RawSite, RawStage, RawStep,
+};
 use tch::Tensor;
 
 /// The services of one hook call. Handles returned are owned by the plugin; every default refuses.
@@ -167,6 +169,11 @@ pub trait Services {
     }
 }
 
+/// A service that a hook, a protocol or this host does not offer. Plugins see it as `ErrorCode::UNAVAILABLE`.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unavailable(pub String);
+
 fn refuse<T>(hook: &str, service: &str) -> Result<T> {
-    bail!("`{service}` is not available in {hook}")
+    Err(Unavailable(format!("`{service}` is not available in {hook}")).into())
 }

@@ -26,7 +26,12 @@ pub struct Draws {
 impl Draws {
     /// The draws of `stream` under the root seed, for one use singled out by `indices`.
     pub fn new(root: u64, stream: &str, indices: &[u64]) -> Self {
-        Draws { state: seed(root, stream, indices) }
+        Draws::from_seed(seed(root, stream, indices))
+    }
+
+    /// The draws of a seed that [`seed`] made.
+    pub fn from_seed(seed: u64) -> Self {
+        Draws { state: seed }
     }
 
     /// The next 64 random bits.

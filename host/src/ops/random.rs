@@ -1,0 +1,102 @@
+//! Random draws of plugins. Each starts from a seed of its own, so no generator state survives a draw.
+
+use anyhow::{Context as _, Result, ensure};
+use tch::{Device, Kind, Tensor};
+
+use crate::stream::random::Draws;
+
+use super::create::{compute_device, from_values};
+
+/// Uniform in `[0, 1)`, float32, on the compute device.
+pub(super) fn uniform(seed: u64, sizes: &[i64]) -> Result<Tensor> {
+    match compute_device() {
+        Device::Cpu => {
+            let mut values = reserve(sizes)?;
+            fill(seed, &mut values, |bits| (bits >> 8) as f32 / (1 << 24) as f32);
+            Ok(from_values(&values, sizes)?)
+        }
+        device => uniform_on(device, seed, sizes),
+    }
+}
+
+/// Standard normal, float32, on the compute device.
+pub(super) fn normal(seed: u64, sizes: &[i64]) -> Result<Tensor> {
+    match compute_device() {
+        Device::Cpu => {
+            let mut values = reserve(sizes)?;
+            let mut draws = Draws::from_seed(seed);
+            values.fill_with(|| draws.normal() as f32);
+            Ok(from_values(&values, sizes)?)
+        }
+        device => {
+            tch::manual_seed(seed.cast_signed());
+            Ok(Tensor::f_randn(sizes, (Kind::Float, device))?)
+        }
+    }
+}
+
+/// Inverted dropout (Srivastava et al. 2014): zero with this probability, else scaled by `1 / (1 - probability)`.
+///
+/// # Errors
+/// The probability is not in `[0, 1)`.
+pub(super) fn dropout(seed: u64, input: &Tensor, probability: f64) -> Result<Tensor> {
+    ensure!((0.0..1.0).contains(&probability), "probability {probability} is not in [0, 1)");
+    let (sizes, kind) = (input.size(), input.f_kind()?);
+    let scale = 1.0 / (1.0 - probability);
+    let mask = match input.device() {
+        Device::Cpu => {
+            let mut values = reserve(&sizes)?;
+            let below = (probability * 2f64.powi(32)) as u32;
+            fill(seed, &mut values, |bits| if bits < below { 0.0 } else { scale as f32 });
+            Tensor::f_from_slice(&values)?.f_reshape(&sizes)?.f_to_kind(kind)?
+        }
+        device => {
+            uniform_on(device, seed, &sizes)?.f_ge(probability)?.f_to_kind(kind)?.f_mul_scalar(scale)?
+        }
+    };
+    Ok(input.f_mul(&mask)?)
+}
+
+/// The first `count` numbers of a random order of `0..size`.
+///
+/// # Errors
+/// `count` is larger than `size`.
+pub(super) fn sample(seed: u64, size: u64, count: u64) -> Result<Vec<u64>> {
+    ensure!(count <= size, "{count} different numbers out of {size}");
+    let (size, count) = (usize::try_from(size)?, usize::try_from(count)?);
+    let mut draws = Draws::from_seed(seed);
+    let mut numbers: Vec<u64> = (0..size as u64).collect();
+    for place in 0..count {
+        numbers.swap(place, place + draws.below(size - place));
+    }
+    numbers.truncate(count);
+    Ok(numbers)
+}
+
+/// Draws on an accelerator, whose generator costs nothing to seed; on the CPU libtorch's would be the slower one.
+fn uniform_on(device: Device, seed: u64, sizes: &[i64]) -> Result<Tensor> {
+    tch::manual_seed(seed.cast_signed());
+    Ok(Tensor::f_rand(sizes, (Kind::Float, device))?)
+}
+
+/// Room for the elements of a shape.
+fn reserve(sizes: &[i64]) -> Result<Vec<f32>> {
+    let count = sizes.iter().try_fold(1usize, |count, size| count.checked_mul(usize::try_from(*size).ok()?));
+    let count = count.with_context(|| format!("{sizes:?} is not a shape"))?;
+    let mut values = Vec::new();
+    values.try_reserve_exact(count).with_context(|| format!("no memory for {sizes:?}"))?;
+    values.resize(count, 0.0);
+    Ok(values)
+}
+
+/// Fills with what `value` makes of 32 random bits; each draw of 64 serves two elements.
+fn fill(seed: u64, values: &mut [f32], value: impl Fn(u32) -> f32) {
+    let mut draws = Draws::from_seed(seed);
+    for pair in values.chunks_mut(2) {
+        let bits = draws.next_u64();
+        pair[0] = value((bits >> 32) as u32);
+        if let Some(second) = pair.get_mut(1) {
+            *second = value(bits as u32);
+        }
+    }
+}
