@@ -5,18 +5,26 @@
 //! check api version and layout, compare what it says of itself with the manifest, hand it the host. Up to the last but three steps
 //! no code of the plugin runs; listing stops there.
 
+pub mod breadcrumb;
+mod caller;
+pub mod capability;
 pub mod catalog;
+mod dataset;
 pub mod discover;
 pub mod elf;
 mod error;
+pub mod hook;
 pub mod load;
 mod loaded;
 pub mod lock;
 pub mod manifest;
+mod method;
 pub mod shipped;
 pub mod trust;
 pub mod verify;
 
 pub use catalog::Catalog;
+pub use dataset::Dataset;
 pub use error::PluginError;
 pub use loaded::Plugin;
+pub use method::{Adapter, Method, Prefix, Strategy, Term};

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use coin_plugin_api::Description;
-use coin_plugin_api::abi::HostRef;
 
 use super::discover::{self, Candidate, Folder, Surroundings};
 use super::error::{PluginError, label};
@@ -96,7 +95,7 @@ impl Catalog {
     ///
     /// # Errors
     /// [`PluginError::NotFound`] or [`PluginError::Refused`].
-    pub fn load(&self, wanted: &str, host: HostRef) -> Result<Plugin, PluginError> {
+    pub fn load(&self, wanted: &str) -> Result<Plugin, PluginError> {
         let (candidate, _shadowed) = self.find(wanted)?;
         let examined = self.examine(candidate)?;
         let loaded = load::open(&discover::library_file(&candidate.name), &examined.image)
@@ -105,7 +104,7 @@ impl Catalog {
                 let label = label(&candidate.name, candidate.version.as_deref());
                 PluginError::refused(label, at(&candidate.path, reason))
             })?;
-        Plugin::attach(loaded, examined, &candidate.path, host)
+        Plugin::attach(loaded, examined, &candidate.path)
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
 
 use abi_stable::library::{AbiHeaderRef, LibHeader};
@@ -137,6 +138,26 @@ fn private_copy(name: &str, bytes: &[u8]) -> std::io::Result<(PathBuf, File)> {
     permissions.set_readonly(true);
     file.set_permissions(permissions)?;
     Ok((path, file))
+}
+
+/// Maps the first words of a file that other processes read: for [`super::breadcrumb`]. Mapped for good.
+pub(super) fn shared_words(file: &File, count: usize) -> std::io::Result<&'static [AtomicU64]> {
+    use std::os::fd::AsRawFd;
+
+    let length = count * size_of::<AtomicU64>();
+    if file.metadata()?.len() < length as u64 {
+        return Err(std::io::ErrorKind::UnexpectedEof.into());
+    }
+    // SAFETY: a new mapping of an open file, at an address of the system's choice.
+    let start = unsafe {
+        let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
+        libc::mmap(std::ptr::null_mut(), length, protection, flags, file.as_raw_fd(), 0)
+    };
+    if start == libc::MAP_FAILED {
+        return Err(std::io::Error::last_os_error());
+    }
+    // SAFETY: the mapping starts at a page, has this length and is never unmapped; atomics of any bits are sound, whoever writes them.
+    Ok(unsafe { std::slice::from_raw_parts(start.cast::<AtomicU64>(), count) })
 }
 
 #[cfg(test)]

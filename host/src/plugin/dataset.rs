@@ -1,0 +1,88 @@
+//! A dataset as the host calls it, from any thread.
+
+use std::ops::Range;
+
+use coin_plugin_api::abi::{DatasetBox, RawRecord};
+use coin_plugin_api::{DatasetDescription, Record, Split, Verification};
+
+use super::PluginError;
+use super::caller::Caller;
+use super::hook::Hook;
+
+/// An opened dataset.
+pub struct Dataset {
+    caller: Caller,
+    object: DatasetBox,
+}
+
+impl Dataset {
+    pub(super) fn new(caller: &Caller, object: DatasetBox) -> Dataset {
+        Dataset { caller: caller.clone(), object }
+    }
+
+    /// What it is.
+    ///
+    /// # Errors
+    /// [`PluginError::Failed`], as every call.
+    pub fn describe(&self) -> Result<DatasetDescription, PluginError> {
+        let raw = self.caller.watch(Hook::Describe, None, || self.object.describe())?;
+        Ok(DatasetDescription {
+            task_type: raw.task_type.into_string(),
+            metric: raw.metric.into_string(),
+            answer_form: raw.answer_form.into_string(),
+        })
+    }
+
+    /// Number of records in a split.
+    ///
+    /// # Errors
+    /// [`PluginError::Failed`].
+    pub fn len(&self, split: Split) -> Result<usize, PluginError> {
+        Ok(self.caller.watch(Hook::Len, None, || self.object.len(split as u32))? as usize)
+    }
+
+    /// Whether a split has no records.
+    ///
+    /// # Errors
+    /// [`PluginError::Failed`].
+    pub fn is_empty(&self, split: Split) -> Result<bool, PluginError> {
+        Ok(self.len(split)? == 0)
+    }
+
+    /// Records of a split, as many as the range is long.
+    ///
+    /// # Errors
+    /// [`PluginError::Failed`], also where there are fewer or more.
+    pub fn records(&self, split: Split, range: Range<usize>) -> Result<Vec<Record>, PluginError> {
+        let (start, end) = (range.start as u64, range.end as u64);
+        let raw = self.caller.watch(Hook::Records, None, || self.object.records(split as u32, start, end))?;
+        if raw.len() != range.len() {
+            let reason = format!("it gives {} records for {start}..{end}", raw.len());
+            return Err(self.caller.failed(Hook::Records, None, reason));
+        }
+        Ok(raw.into_iter().map(Record::from).collect())
+    }
+
+    /// Counts and problems of the files.
+    ///
+    /// # Errors
+    /// [`PluginError::Failed`].
+    pub fn verify(&self) -> Result<Verification, PluginError> {
+        let raw = self.caller.watch(Hook::Verify, None, || self.object.verify())?;
+        let mut counts = raw.counts.iter().map(|count| *count as usize);
+        Ok(Verification {
+            counts: std::array::from_fn(|_| counts.next().unwrap_or(0)),
+            problems: raw.problems.into_iter().map(Into::into).collect(),
+        })
+    }
+
+    /// A score in `0..=1` by the dataset's own rule, where it has one.
+    ///
+    /// # Errors
+    /// [`PluginError::Failed`].
+    pub fn score(&self, prediction: &str, record: &Record) -> Result<Option<f64>, PluginError> {
+        let record = RawRecord::from(record.clone());
+        let score = self.caller.watch(Hook::Score, None, || self.object.score(prediction.into(), record))?;
+        Ok(score.into_option())
+    }
+}
