@@ -18,13 +18,13 @@ pub enum Split {
 pub struct Record {
     /// Unique in its split.
     pub id: String,
-    /// Path of the picture, relative to the image root; none for text-only questions.
+    /// Path of the picture, relative to the task's root folder; none for text-only questions.
     pub image: Option<String>,
-    /// The question, without the instruction line.
+    /// The question, without the instruction line. Options of a multiple choice question stand in it as the files have them.
     pub question: String,
     /// The instruction line as it stands in the files.
     pub instruction: Option<String>,
-    /// Options of a multiple choice question.
+    /// Options of a multiple choice question, once more as a list for scorers.
     pub options: Vec<String>,
     /// Accepted answers; the first is the training target.
     pub answers: Vec<String>,

@@ -201,7 +201,7 @@ pub struct RawPrefix {
 pub struct RawRecord {
     /// Unique in its split.
     pub id: RString,
-    /// Path relative to the image root.
+    /// Path relative to the task's root folder.
     pub image: ROption<RString>,
     /// Question without the instruction line.
     pub question: RString,

@@ -1,0 +1,103 @@
+//! A file of records that is read by ranges.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use coin_plugin_api::{Error, Result};
+
+use crate::index::{Index, Span, index};
+
+/// Bytes between two wanted records that are rather read along than jumped over.
+const GAP: u64 = 1 << 16;
+/// Bytes read at a time.
+const BLOCK: u64 = 1 << 22;
+
+/// A JSON list of records. Called from several threads at once: reading needs no position.
+pub(crate) struct RecordFile {
+    pub(crate) path: PathBuf,
+    file: File,
+    spans: Vec<Span>,
+    damage: Option<String>,
+}
+
+impl RecordFile {
+    /// Finds the records of a file; a damaged one has those before the damage.
+    ///
+    /// # Errors
+    /// There is no such file, or it cannot be opened.
+    pub(crate) fn open_damaged(path: &Path) -> Result<RecordFile> {
+        let file = File::open(path).map_err(|error| {
+            Error::new(format!(
+                "`{}` cannot be opened: {error}\nhint: CoIN's instruction files lie in `<root>/Instructions_Original/<Task>/`; set the task's `root`, or `config.instructions` where they lie elsewhere",
+                path.display()
+            ))
+        })?;
+        let Index { spans, damage } = index(&file);
+        Ok(RecordFile { path: path.to_path_buf(), file, spans, damage })
+    }
+
+    /// Finds the records of a file.
+    ///
+    /// # Errors
+    /// There is no such file, or it is damaged.
+    pub(crate) fn open(path: &Path) -> Result<RecordFile> {
+        let found = RecordFile::open_damaged(path)?;
+        match &found.damage {
+            Some(damage) => Err(Error::new(format!(
+                "`{}`: {damage}\nhint: the file may be cut off or was edited; fetch it again",
+                path.display()
+            ))),
+            None => Ok(found),
+        }
+    }
+
+    /// Number of whole records.
+    pub(crate) fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Why there are no more records than these, in a damaged file.
+    pub(crate) fn damage(&self) -> Option<&str> {
+        self.damage.as_deref()
+    }
+
+    /// Calls `body` with the number and the bytes of each of these records, which are in ascending order.
+    pub(crate) fn each(
+        &self,
+        numbers: &[u32],
+        mut body: impl FnMut(usize, &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let mut rest = numbers;
+        while let Some(first) = rest.first() {
+            let start = self.spans[*first as usize].start;
+            let mut end = self.spans[*first as usize].end;
+            let mut count = 1;
+            while let Some(span) = rest.get(count).map(|number| self.spans[*number as usize])
+                && span.start < end + GAP
+                && span.end < start + BLOCK
+            {
+                end = span.end;
+                count += 1;
+            }
+            let mut bytes = vec![0; (end - start) as usize];
+            self.file
+                .read_exact_at(&mut bytes, start)
+                .map_err(|error| self.error(*first as usize, &error.to_string()))?;
+            for number in &rest[..count] {
+                let span = self.spans[*number as usize];
+                body(*number as usize, &bytes[(span.start - start) as usize..(span.end - start) as usize])?;
+            }
+            rest = &rest[count..];
+        }
+        Ok(())
+    }
+
+    /// An error of one record.
+    pub(crate) fn error(&self, number: usize, why: &str) -> Error {
+        Error::new(format!(
+            "`{}`: record {number}: {why}\nhint: `coin-host data verify` lists all faulty records",
+            self.path.display()
+        ))
+    }
+}

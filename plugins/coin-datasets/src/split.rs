@@ -1,0 +1,45 @@
+//! Which training records are set aside for validation.
+
+use crate::item::{Key, Scalar};
+use crate::text::inside;
+
+/// Whether a record of the training file belongs to the validation part. All questions on a picture go the same way, whatever their
+/// order in the file.
+pub(crate) fn held_out(key: Key, number: usize, fraction: f64) -> bool {
+    let name = match key.image {
+        Some(image) => inside(&image).unwrap_or(image),
+        None => key.question_id.or(key.id).map_or_else(|| number.to_string(), Scalar::into_text),
+    };
+    uniform(&name) < fraction
+}
+
+/// A number in `[0, 1)` that follows from the text: FNV-1a, mixed by the last step of SplitMix64 (Steele et al. 2014).
+fn uniform(text: &str) -> f64 {
+    let step = |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    let mut bits = text.bytes().fold(0xcbf2_9ce4_8422_2325, step);
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    ((bits ^ (bits >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(image: Option<&str>, id: &str) -> Key {
+        Key { image: image.map(String::from), id: Some(Scalar::Text(id.into())), question_id: None }
+    }
+
+    #[test]
+    fn about_the_fraction_is_held_out_and_pictures_stay_together() {
+        let held: usize =
+            (0..20_000).filter(|i| held_out(key(Some(&format!("a/{i}.jpg")), ""), 0, 0.05)).count();
+        assert!((900..1_100).contains(&held), "{held}");
+        for i in 0..200 {
+            let image = format!("a/{i}.jpg");
+            let other = format!("./a/{i}.jpg");
+            assert_eq!(held_out(key(Some(&image), "1"), 1, 0.5), held_out(key(Some(&other), "2"), 2, 0.5));
+        }
+        assert!((0..200).all(|i| !held_out(key(None, &i.to_string()), i, 0.0)));
+    }
+}
