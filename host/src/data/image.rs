@@ -56,6 +56,11 @@ impl Transform {
         }
     }
 
+    /// What the built-in tiny backbone was trained with (`assets/tiny/preprocessor_config.json`).
+    pub fn tiny() -> Self {
+        Transform { size: 64, aspect: Aspect::Stretch, mean: [0.5; 3], std: [0.5; 3] }
+    }
+
     /// The tower's input, channels first: `[3, size, size]`, normalised.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use tch::{Device, Kind, Tensor, no_grad};
 
 use super::cache::KeyValueCache;
@@ -13,9 +13,14 @@ use super::input::ModelInput;
 use super::parameter::{Init, parameters};
 use super::projector::Projector;
 use super::site::{Frozen, LinearHook, Part, Pass, Phase, Site, sites};
+use super::tokenizer::Tokenizer;
 use super::vision::VisionTower;
 use super::weights;
 use crate::stream::random::Draws;
+
+const TINY_CONFIG: &str = include_str!("../../assets/tiny/config.json");
+const TINY_TOKENIZER: &[u8] = include_bytes!("../../assets/tiny/tokenizer.json");
+const TINY_WEIGHTS: &[u8] = include_bytes!("../../assets/tiny/model.safetensors");
 
 /// The model. Its weights never change and ask for no gradient; what is trained enters through a [`LinearHook`].
 pub struct Backbone {
@@ -48,6 +53,13 @@ impl Backbone {
         let config = ModelConfig::parse(config)?;
         let tensors = weights::load_bytes(weights, &config, device, kind)?;
         Backbone::from_tensors(config, tensors)
+    }
+
+    /// The quickstart's backbone, which is part of this binary, and its tokenizer.
+    pub fn builtin_tiny(device: Device, kind: Kind) -> Result<(Backbone, Tokenizer)> {
+        let backbone = Backbone::from_bytes(TINY_CONFIG, TINY_WEIGHTS, device, kind)
+            .context("the built-in backbone `builtin:tiny`")?;
+        Ok((backbone, Tokenizer::from_bytes(TINY_TOKENIZER)?))
     }
 
     /// Untrained float32 weights on the CPU, drawn from the stream `model-init` of `root`.
@@ -184,6 +196,12 @@ impl Backbone {
             Some(cache) if cache.length() == 0 => Phase::Prefill,
             Some(_) => Phase::Decode,
         };
+        let columns = input.input_ids.size2()?.1 + cache.map_or(0, |cache| cache.length() as i64);
+        let limit = self.config.text_config.max_position_embeddings;
+        ensure!(
+            columns <= limit,
+            "a sequence of {columns} tokens does not fit a model of {limit} positions\nhint: shorten the prompt or max_new_tokens"
+        );
         hook.begin(&Pass { phase, input })?;
         let embedded = self.decoder.embed(&input.input_ids)?;
         let Some(images) = &input.images else { return Ok(embedded) };

@@ -9,7 +9,10 @@ use tch::{Device, Kind, Tensor};
 use super::config::tests::small;
 use super::input::Row;
 use super::*;
+use crate::data::image::Transform;
+use crate::data::prompt::{Prompter, Template};
 use crate::model::weights::{self, Mismatch};
+use crate::quickstart::captions;
 use crate::stream::random::Draws;
 
 fn backbone() -> Backbone {
@@ -353,4 +356,43 @@ fn a_backbone_survives_the_disk_in_one_file_and_in_shards() {
     let halved = Backbone::load(folder.path(), Device::Cpu, Kind::Float).expect("loads");
     assert_eq!(halved.kind(), Kind::Float);
     assert!(largest_difference(&halved.hidden(&input(), &Frozen, None).expect("hidden"), &expected) < 0.05);
+}
+
+#[test]
+fn a_sequence_longer_than_the_model_is_refused() {
+    let input = batch(&[(vec![5; 65], None)], Padding::Right);
+    let message = backbone().hidden(&input, &Frozen, None).expect_err("refused").to_string();
+    assert!(message.contains("65 tokens") && message.contains("64 positions"), "{message}");
+}
+
+#[test]
+fn the_built_in_backbone_names_what_it_sees() {
+    let (backbone, tokenizer) = Backbone::builtin_tiny(Device::Cpu, Kind::Float).expect("built in");
+    let template = Template::named("tiny").expect("known");
+    let image_tokens = backbone.config().image_tokens() as usize;
+    let prompter =
+        Prompter::new(template, &tokenizer, backbone.config().image_token_index, image_tokens).expect("fits");
+    // Far behind what pre-training has seen.
+    let samples: Vec<_> = (0..200u64)
+        .map(|index| captions::sample((1 << 50) + index))
+        .filter(|sample| sample.prompt == "name it" || sample.prompt == "read")
+        .collect();
+    assert!(samples.len() > 5);
+    let prompts: Vec<Prompt> = samples
+        .iter()
+        .map(|sample| {
+            let pixels = Transform::tiny().apply(&sample.picture).expect("pixels");
+            let features = backbone.image_features(&Tensor::from_slice(&pixels).view([1, 3, 64, 64])).expect("features");
+            let input_ids = prompter.prompt(&sample.prompt, true).expect("encodes");
+            Prompt { input_ids, image_features: Some(features.get(0)) }
+        })
+        .collect();
+    let config = GenerationConfig { max_new_tokens: 4, batch_size: 16, end_token: prompter.end_token() };
+    let answers = generate(&backbone, &Frozen, &prompts, &config).expect("answers");
+    let right = samples
+        .iter()
+        .zip(answers)
+        .filter(|(sample, answer)| tokenizer.decode(answer).expect("text") == sample.answer)
+        .count();
+    assert!(2 * right > samples.len(), "{right} of {}", samples.len());
 }

@@ -93,7 +93,7 @@ pub fn check(config: &ModelConfig, tensors: &BTreeMap<String, Tensor>) -> Result
 /// `path` that then takes its name: a reader never sees half a file.
 pub fn save(path: &Path, tensors: &BTreeMap<String, Tensor>, kind: Option<Kind>) -> Result<()> {
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let file = tempfile::NamedTempFile::new_in(folder)
+    let file = shared_file(folder)
         .with_context(|| format!("no file can be made in {}", folder.display()))?;
     let mut stored: Vec<(&String, Stored)> = Vec::with_capacity(tensors.len());
     for (name, tensor) in tensors {
@@ -108,6 +108,14 @@ pub fn save(path: &Path, tensors: &BTreeMap<String, Tensor>, kind: Option<Kind>)
         .with_context(|| format!("{} cannot be written", path.display()))?;
     file.persist(path).with_context(|| format!("{} cannot be written", path.display()))?;
     Ok(())
+}
+
+/// A temporary file that others may read as the user's file mask allows, not the user alone.
+fn shared_file(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.tempfile_in(folder)
 }
 
 struct Checker<'a> {

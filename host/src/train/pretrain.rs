@@ -179,3 +179,46 @@ impl Log<'_> {
 fn read(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn short() -> PretrainConfig {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/pretrain-tiny.toml");
+        let set = [
+            "held_out=8",
+            "evaluate_every=1",
+            "checkpoint_every=1",
+            "vision.steps=2",
+            "vision.batch_size=4",
+            "alignment.steps=3",
+            "alignment.batch_size=4",
+        ];
+        PretrainConfig::read(&file, &set.map(str::to_owned)).expect("sound")
+    }
+
+    #[test]
+    fn a_run_that_was_interrupted_ends_with_the_same_weights() {
+        let (whole, resumed) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let interrupt = |line: &str| {
+            // The line of the third step is written before its checkpoint: what lies there is the second's.
+            if line.contains("alignment") && line.contains("\"step\":3") && line.contains("held_out") {
+                let (from, to) = (whole.path().join("checkpoint"), resumed.path().join("checkpoint"));
+                fs::create_dir(&to).expect("a folder");
+                for entry in fs::read_dir(from).expect("a checkpoint").flatten() {
+                    fs::copy(entry.path(), to.join(entry.file_name())).expect("copied");
+                }
+            }
+        };
+        pretrain(&short(), whole.path(), &interrupt).expect("trains");
+        pretrain(&short(), resumed.path(), &|_| ()).expect("goes on");
+        let weights = |folder: &tempfile::TempDir| fs::read(folder.path().join("model.safetensors")).expect("weights");
+        assert!(weights(&whole) == weights(&resumed));
+        let log = fs::read_to_string(resumed.path().join("log.jsonl")).expect("a log");
+        assert!(log.lines().all(|line| !line.contains("\"stage\":\"vision\"")), "{log}");
+        assert!(Backbone::load(whole.path(), tch::Device::Cpu, Kind::Float).is_ok());
+    }
+}

@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use anyhow::{Context, Result, anyhow};
 use rayon::prelude::*;
 
-use crate::data::image::{Aspect, Transform};
+use crate::data::image::Transform;
 use crate::data::prompt::{Example, Prompter};
 use crate::model::{ModelConfig, Tokenizer};
 use crate::quickstart::captions::{self, CaptionSample};
@@ -45,9 +45,6 @@ impl Source<'_> {
     /// Sample `index` of the stream.
     pub fn sample(&self, index: u64) -> Result<Sample> {
         let CaptionSample { picture, prompt, answer, regions, .. } = captions::sample(index);
-        let size = self.config.vision_config.image_size;
-        let transform =
-            Transform { size: size as u32, aspect: Aspect::Stretch, mean: [0.5; 3], std: [0.5; 3] };
         let side = (self.config.vision_config.grid() / self.config.projector_scale_factor) as u32;
         let cell = picture.width() / side;
         let (mut words, mut parts) = (Vec::new(), Vec::new());
@@ -66,7 +63,7 @@ impl Source<'_> {
         }
         Ok(Sample {
             kind: captions::kind_of(index).to_owned(),
-            pixels: transform.apply(&picture)?,
+            pixels: Transform::tiny().apply(&picture)?,
             example: self.prompter.example(&prompt, true, &answer)?,
             words,
             parts,
