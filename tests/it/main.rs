@@ -1,6 +1,8 @@
 //! The integration tests, one binary.
 
 mod built;
+mod datasets;
+mod moelora;
 mod setup;
 mod tables;
 mod tidy;
