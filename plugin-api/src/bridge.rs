@@ -214,4 +214,3 @@ pub(crate) fn strategy(strategy: Box<dyn Strategy>) -> StrategyBox {
 pub(crate) fn dataset(dataset: Box<dyn Dataset>) -> DatasetBox {
     RawDataset_TO::from_value(DatasetBridge(dataset), TD_Opaque)
 }
-

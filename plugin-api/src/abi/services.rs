@@ -177,4 +177,3 @@ pub struct DraftServices {
     #[sabi(last_prefix_field)]
     pub parameter_gradients: extern "C" fn(Context, RawTensor, RVec<u64>) -> ApiResult<RVec<RawGradient>>,
 }
-
