@@ -100,3 +100,57 @@ fn fill(seed: u64, values: &mut [f32], value: impl Fn(u32) -> f32) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(tensor: &Tensor) -> Vec<f32> {
+        Vec::try_from(tensor.view(-1)).unwrap()
+    }
+
+    #[test]
+    fn draws_have_the_moments_of_their_distribution() {
+        let moments = |values: &[f32]| {
+            let mean = values.iter().sum::<f32>() / values.len() as f32;
+            (mean, values.iter().map(|value| (value - mean).powi(2)).sum::<f32>() / values.len() as f32)
+        };
+        let uniform = values(&uniform(1, &[101, 99]).unwrap());
+        assert!(uniform.iter().all(|value| (0.0..1.0).contains(value)));
+        let (mean, variance) = moments(&uniform);
+        assert!((mean - 0.5).abs() < 0.01 && (variance - 1.0 / 12.0).abs() < 0.003, "{mean} {variance}");
+        let (mean, variance) = moments(&values(&normal(1, &[100, 100]).unwrap()));
+        assert!(mean.abs() < 0.03 && (variance - 1.0).abs() < 0.05, "{mean} {variance}");
+        assert_ne!(uniform[..4], values(&super::uniform(2, &[4]).unwrap())[..]);
+    }
+
+    #[test]
+    fn dropout_drops_its_share_and_scales_the_rest() {
+        let input = Tensor::ones([100, 101], (Kind::Float, Device::Cpu));
+        let output = values(&dropout(3, &input, 0.2).unwrap());
+        let dropped = output.iter().filter(|value| **value == 0.0).count() as f32 / output.len() as f32;
+        assert!((dropped - 0.2).abs() < 0.015, "{dropped}");
+        assert!(output.iter().all(|value| *value == 0.0 || *value == 1.25));
+        assert_eq!(dropout(3, &input.to_kind(Kind::BFloat16), 0.2).unwrap().kind(), Kind::BFloat16);
+        for probability in [-0.1, 1.0, f64::NAN] {
+            assert!(dropout(3, &input, probability).is_err());
+        }
+    }
+
+    #[test]
+    fn a_sample_holds_different_numbers_below_its_size() {
+        let mut all = sample(5, 20, 20).unwrap();
+        assert_eq!(sample(5, 20, 3).unwrap(), all[..3]);
+        assert_ne!(all, sample(6, 20, 20).unwrap());
+        all.sort_unstable();
+        assert_eq!(all, (0..20).collect::<Vec<_>>());
+        assert_eq!(sample(5, 2, 3).unwrap_err().to_string(), "3 different numbers out of 2");
+    }
+
+    #[test]
+    fn a_shape_that_cannot_be_is_refused() {
+        for sizes in [&[2, -1][..], &[i64::MAX, 8], &[1 << 60]] {
+            assert!(uniform(0, sizes).is_err(), "{sizes:?}");
+        }
+    }
+}

@@ -18,7 +18,7 @@ macro_rules! math_ops {
             fn mul(a: RawTensor, b: RawTensor) -> RawTensor;
             /// `a / b`, broadcast.
             fn div(a: RawTensor, b: RawTensor) -> RawTensor;
-            /// `a + value`.
+            /// `a + value`. Here and below a number is a float: integers become float32.
             fn add_scalar(a: RawTensor, value: f64) -> RawTensor;
             /// `a * value`.
             fn mul_scalar(a: RawTensor, value: f64) -> RawTensor;
@@ -300,9 +300,9 @@ macro_rules! index_ops {
             fn masked_select(a: RawTensor, mask: RawTensor) -> RawTensor;
             /// The `k` largest (or smallest) along a dimension: values, indices.
             fn topk(a: RawTensor, k: i64, dim: i64, largest: bool) -> RawTensorPair;
-            /// Sorted along a dimension: values, indices.
+            /// Sorted along a dimension, equal values in their order: values, indices.
             fn sort(a: RawTensor, dim: i64, descending: bool) -> RawTensorPair;
-            /// Indices that sort along a dimension.
+            /// Indices that sort along a dimension, equal values in their order.
             fn argsort(a: RawTensor, dim: i64, descending: bool) -> RawTensor;
             /// Places of elements that are not zero: `[n, dimensions]`.
             fn nonzero(a: RawTensor) -> RawTensor;

@@ -342,6 +342,9 @@ fn values_come_back_row_major_in_the_type_asked_for() {
     );
     assert_eq!(floats(&[1, 1], &[2.5]).to_f64().unwrap(), 2.5);
     assert_eq!(format!("{a:?}"), "tensor [2, 2] float");
+    let count = ints(&[1], &[3]);
+    assert_eq!(count.mul_scalar(2.0).unwrap().dtype().unwrap(), DType::FLOAT);
+    assert_eq!(count.add(&count).unwrap().dtype().unwrap(), DType::INT64);
 }
 
 #[test]
