@@ -27,11 +27,12 @@ struct CommandLine {
 const EXIT_CODES: &str = "Exit codes: 0 ok, 1 run failed, 2 bad configuration or usage, 3 plugin refused";
 
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Display")]
 struct Display {
     /// Print no progress and no notes
     #[arg(long, short, global = true)]
     quiet: bool,
-    /// When to use colors
+    /// When to use colors; `auto` on a terminal, unless NO_COLOR is set
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     color: Color,
 }

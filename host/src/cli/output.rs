@@ -4,10 +4,9 @@ use std::io::{self, IsTerminal, Write};
 
 use clap::ValueEnum;
 
-/// When to use colors.
+/// When to use colors; `Auto`: on a terminal, unless NO_COLOR is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Color {
-    /// On a terminal, unless NO_COLOR is set
     Auto,
     Always,
     Never,

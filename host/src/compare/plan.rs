@@ -66,10 +66,10 @@ impl fmt::Display for Plan {
         for cell in &self.cells {
             writeln!(f, "  {cell}")?;
         }
-        writeln!(f, "{} reference runs besides zero-shot and blind:", self.references.len())?;
+        f.write_str("references: zero-shot, blind")?;
         for (reference, seed) in &self.references {
-            writeln!(f, "  {reference}, seed {seed}")?;
+            write!(f, ", {reference} with seed {seed}")?;
         }
-        Ok(())
+        writeln!(f)
     }
 }

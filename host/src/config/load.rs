@@ -123,7 +123,7 @@ fn add_named_methods(tree: &mut Tree, methods: &[String]) -> Result<Vec<String>,
             None => names.push(method.clone()),
             Some(stem) => {
                 let name = stem.to_string_lossy().into_owned();
-                let origin = Origin::Option(format!("--methods {method}"));
+                let origin = Origin::option(format!("--methods {method}"));
                 crate::config::check::check_name(&name).map_err(|fault| fault.at(&origin))?;
                 let branch = read(path, Some(("methods", &origin)))?;
                 refuse_nesting(&branch)?;
@@ -151,7 +151,7 @@ fn overrides(request: &Request<'_>) -> Result<Vec<Override>, ConfigError> {
         let seeds = request.seeds.iter().map(|&seed| i64::try_from(seed)).collect::<Result<Vec<_>, _>>();
         let option = format!("--seeds {shown}");
         let seeds = seeds.map_err(|_| {
-            ConfigError::new(format!("a seed is at most {}", i64::MAX)).at(&Origin::Option(option.clone()))
+            ConfigError::new(format!("a seed is at most {}", i64::MAX)).at(&Origin::option(option.clone()))
         })?;
         overrides.push(Override::list("seeds", seeds.into_iter().map(Value::from), option));
     }
@@ -176,6 +176,6 @@ fn add_plugin_dirs(tree: &mut Tree, dirs: &[String]) {
             let earlier = tree.origins.of(&format!("plugins.dirs.{}", index - 1)).clone();
             tree.origins.set(&format!("plugins.dirs.{index}"), earlier);
         }
-        tree.origins.set("plugins.dirs.0", Origin::Option(format!("--plugin-dir {dir}")));
+        tree.origins.set("plugins.dirs.0", Origin::option(format!("--plugin-dir {dir}")));
     }
 }

@@ -1,12 +1,21 @@
 //! Did you mean ..: the nearest of some known names.
 
-/// The known name closest to `word`, if it is close enough to be what was meant.
+/// The known name closest to `word`, if it is close enough to be what was meant: a few letters off, begun and not ended
+/// (`vqa` for `vqav2`), or its initials (`lr` for `learning_rate`).
 pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (word.chars().count() / 3).clamp(1, 4);
+    let word = word.to_lowercase();
+    let length = word.chars().count();
+    let limit = (length / 3).clamp(1, 4);
+    let cost = |name: &str| {
+        let name = name.to_lowercase();
+        let initials: String = name.split(['_', '-']).filter_map(|part| part.chars().next()).collect();
+        let meant = length >= 3 && name.starts_with(&word) || length >= 2 && initials == word;
+        if meant { 0 } else { distance(&word, &name) }
+    };
     known
         .into_iter()
-        .map(|name| (distance(&word.to_lowercase(), &name.to_lowercase()), name))
-        .filter(|(distance, _)| *distance <= limit)
+        .map(|name| (cost(name), name))
+        .filter(|(cost, _)| *cost <= limit)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
 }
@@ -51,6 +60,9 @@ mod tests {
         assert_eq!(nearest("setps", known), Some("steps"));
         assert_eq!(nearest("Learning-Rate", known), Some("learning_rate"));
         assert_eq!(nearest("optimizer", known), None);
+        assert_eq!(nearest("lr", known), Some("learning_rate"));
+        assert_eq!(nearest("vqa", ["gqa", "vqav2"]), Some("vqav2"));
+        assert_eq!(nearest("", known), None);
     }
 
     #[test]

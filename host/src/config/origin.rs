@@ -7,14 +7,20 @@ use serde::Serialize;
 
 /// The source of one value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(tag = "from", rename_all = "kebab-case")]
 pub enum Origin {
     /// Nobody said anything.
     Default,
     /// A line, counted from 1, of a file.
     File { file: String, line: usize },
     /// An option of the command line, as typed.
-    Option(String),
+    Option { option: String },
+}
+
+impl Origin {
+    pub(crate) fn option(option: impl Into<String>) -> Origin {
+        Origin::Option { option: option.into() }
+    }
 }
 
 impl fmt::Display for Origin {
@@ -22,7 +28,7 @@ impl fmt::Display for Origin {
         match self {
             Origin::Default => f.write_str("default"),
             Origin::File { file, line } => write!(f, "{file}:{line}"),
-            Origin::Option(option) => f.write_str(option),
+            Origin::Option { option } => f.write_str(option),
         }
     }
 }
@@ -82,7 +88,7 @@ mod tests {
         assert_eq!(origins.of("methods.lora.stack.0.r"), &line(5));
         assert_eq!(origins.of("methods.lora.stack.0.plugin"), &line(4));
         assert_eq!(origins.of("training.steps"), &Origin::Default);
-        origins.set("methods.lora.stack", Origin::Option("--set".into()));
-        assert_eq!(origins.of("methods.lora.stack.0.r"), &Origin::Option("--set".into()));
+        origins.set("methods.lora.stack", Origin::option("--set"));
+        assert_eq!(origins.of("methods.lora.stack.0.r"), &Origin::option("--set"));
     }
 }

@@ -20,7 +20,7 @@ impl Override {
     /// Parses the argument of `--set`.
     pub(crate) fn parse(text: &str) -> Result<Override, ConfigError> {
         let option = format!("--set {text}");
-        let fault = |reason: &str| ConfigError::new(reason).at(&Origin::Option(option.clone()));
+        let fault = |reason: &str| ConfigError::new(reason).at(&Origin::option(option.clone()));
         let (key, value) = text
             .split_once('=')
             .ok_or_else(|| fault("expected KEY=VALUE").hint("for example `--set training.steps=40`"))?;
@@ -50,7 +50,7 @@ impl Override {
     pub(crate) fn apply(&self, tree: &mut Tree) -> Result<(), ConfigError> {
         let mut place = Place::Table(&mut tree.values);
         let mut path = String::new();
-        let origin = Origin::Option(self.option.clone());
+        let origin = Origin::option(self.option.clone());
         let fault = |path: &str, reason: String| ConfigError::new(reason).at(&origin).key(path);
         for segment in &self.segments {
             place = match place {

@@ -86,7 +86,7 @@ fn select<T>(
     for name in names {
         if !entries.iter().any(|(known, _)| known == name) {
             return Err(ConfigError::new(format!("the run has no {noun} `{name}`"))
-                .at(&Origin::Option(option.into()))
+                .at(&Origin::option(option))
                 .hint(nearest::hint(name, entries.iter().map(|(name, _)| name.as_str()))));
         }
     }
@@ -180,7 +180,7 @@ impl Resolver<'_> {
 
     /// Of two keys that exclude each other, the one that an option of the command line sets over the file's.
     fn later_of(&self, first: &str, second: &str) -> Result<Later, ConfigError> {
-        let option = |key: &str| matches!(self.origins.of(key), Origin::Option(_));
+        let option = |key: &str| matches!(self.origins.of(key), Origin::Option { .. });
         match (option(first), option(second)) {
             (true, false) => Ok(Later::First),
             (false, true) => Ok(Later::Second),
