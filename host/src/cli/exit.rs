@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use crate::cli::output::Output;
 use crate::config::ConfigError;
+use crate::plugin::PluginError;
 
 const RUN_FAILED: u8 = 1;
 const BAD_CONFIG: u8 = 2;
@@ -22,7 +23,11 @@ pub(crate) fn report(error: &anyhow::Error, output: &Output) -> ExitCode {
 }
 
 fn code(error: &anyhow::Error) -> u8 {
-    if error.chain().any(|cause| cause.is::<ConfigError>()) { BAD_CONFIG } else { RUN_FAILED }
+    let of = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<PluginError>() {
+        Some(error) => Some(error.exit_code()),
+        None => cause.is::<ConfigError>().then_some(BAD_CONFIG),
+    };
+    error.chain().find_map(of).unwrap_or(RUN_FAILED)
 }
 
 #[cfg(test)]
@@ -35,5 +40,7 @@ mod tests {
         let bad = Err::<(), _>(ConfigError::new("no")).context("while reading").unwrap_err();
         assert_eq!(code(&bad), 2);
         assert_eq!(code(&anyhow::anyhow!("out of memory")), 1);
+        let refused = PluginError::Refused { plugin: "`lora`".into(), reason: "damaged".into() };
+        assert_eq!(code(&anyhow::Error::from(refused).context("before the first cell")), 3);
     }
 }
