@@ -1,17 +1,19 @@
 //! The grid: methods x orders x seeds, run in worker processes, gathered into one result.
 
 pub mod arguments;
+pub mod cell_run;
 pub mod estimate;
 pub mod event;
+pub mod gather;
+pub mod manifest;
+pub mod memory;
 pub mod plan;
+pub mod process;
 pub mod progress;
+pub mod protocol;
+pub mod run;
+pub mod work_units;
+pub mod worker;
+pub mod world;
 
-use arguments::{CompareArguments, Outcome};
-
-/// Runs a comparison and writes its results into the run's folder.
-///
-/// # Errors
-/// What keeps the run from starting. A cell that fails is part of the outcome.
-pub fn run(_arguments: &CompareArguments) -> anyhow::Result<Outcome> {
-    anyhow::bail!("this build does not run cells yet\nhint: `--dry-run` lists them")
-}
+pub use run::{Refused, check, run};

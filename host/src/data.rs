@@ -3,3 +3,5 @@
 pub mod collate;
 pub mod image;
 pub mod prompt;
+pub mod source;
+pub mod task;

@@ -1,5 +1,6 @@
 //! Evaluation: answering, scoring, the accuracy matrix and what is computed from it.
 
+pub mod answering;
 pub mod blind;
 pub mod matrix;
 pub mod metrics;

@@ -10,6 +10,8 @@ use crate::compare;
 use crate::compare::arguments::CompareArguments;
 use crate::compare::plan::Plan;
 use crate::config::{self, Request};
+use crate::report::results::Results;
+use crate::report::tables;
 
 #[derive(Debug, Args)]
 pub(crate) struct CompareCommand {
@@ -61,15 +63,6 @@ impl CompareCommand {
             tasks: &self.tasks,
             plugin_dirs: &self.plugin_dir,
         })?;
-        if self.dry_run {
-            let plan = Plan::new(&loaded.config);
-            if self.json {
-                output.json(&plan)?;
-            } else {
-                output.data(&plan.to_string())?;
-            }
-            return Ok(ExitCode::SUCCESS);
-        }
         let out = self.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&loaded.config.name));
         let arguments = CompareArguments {
             config: loaded.config,
@@ -78,12 +71,35 @@ impl CompareCommand {
             keep_going: self.keep_going,
             quiet: output.quiet(),
         };
-        let outcome = compare::run(&arguments)?;
-        if self.json {
-            output.json(&outcome)?;
-        } else {
-            output.note(&format!("results: {}", outcome.results.display()));
+        if self.dry_run {
+            return self.plan(&arguments, output);
         }
+        let outcome = compare::run(&arguments)?;
+        let results = Results::read(&outcome.results)?;
+        if self.json {
+            output.json(&results)?;
+        } else {
+            output.data(&tables::text(&results))?;
+        }
+        for (reference, message) in &outcome.failures {
+            output.error(&format!("reference run {reference}: {message}"));
+        }
+        output.note(&format!("results: {}", outcome.results.display()));
         Ok(if outcome.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    /// Prints what would be done, what it would cost, and what is refused; nothing is written.
+    fn plan(&self, arguments: &CompareArguments, output: &Output) -> anyhow::Result<ExitCode> {
+        let plan = Plan::new(&arguments.config);
+        if self.json {
+            output.json(&plan)?;
+        } else {
+            output.data(&plan.to_string())?;
+        }
+        let checked = compare::check(arguments)?;
+        for refusal in &checked.refusals {
+            output.error(&refusal.to_string());
+        }
+        Ok(ExitCode::SUCCESS)
     }
 }

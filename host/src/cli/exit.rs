@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use crate::cli::output::Output;
+use crate::compare::Refused;
 use crate::config::ConfigError;
 use crate::plugin::PluginError;
 
@@ -25,7 +26,8 @@ pub(crate) fn report(error: &anyhow::Error, output: &Output) -> ExitCode {
 fn code(error: &anyhow::Error) -> u8 {
     let of = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<PluginError>() {
         Some(error) => Some(error.exit_code()),
-        None => cause.is::<ConfigError>().then_some(BAD_CONFIG),
+        None if cause.is::<ConfigError>() => Some(BAD_CONFIG),
+        None => cause.downcast_ref::<Refused>().map(Refused::exit_code),
     };
     error.chain().find_map(of).unwrap_or(RUN_FAILED)
 }

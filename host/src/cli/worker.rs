@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::cli::output::Output;
+use crate::compare::worker;
 
 #[derive(Debug, Args)]
 pub(crate) struct WorkerCommand {}
@@ -12,6 +13,7 @@ pub(crate) struct WorkerCommand {}
 impl WorkerCommand {
     #[expect(clippy::unused_self, reason = "as every command")]
     pub(crate) fn run(&self, _output: &Output) -> anyhow::Result<ExitCode> {
-        anyhow::bail!("workers are started by `coin-host compare`")
+        worker::serve(std::io::stdin().lock(), std::io::stdout().lock())?;
+        Ok(ExitCode::SUCCESS)
     }
 }

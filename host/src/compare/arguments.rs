@@ -27,4 +27,6 @@ pub struct Outcome {
     pub results: PathBuf,
     pub finished: usize,
     pub failed: usize,
+    /// Reference runs that could not be made, with the reason.
+    pub failures: Vec<(String, String)>,
 }

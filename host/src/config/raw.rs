@@ -82,6 +82,7 @@ pub struct RawProtocol {
     pub replay_samples_per_task: Option<usize>,
     pub replay_total_samples: Option<usize>,
     pub task_id_at_test: Option<bool>,
+    pub blank_pictures: Option<bool>,
     pub call_op: Option<bool>,
     pub replaces_task_loss: Option<bool>,
 }

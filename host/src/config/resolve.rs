@@ -173,6 +173,7 @@ impl Resolver<'_> {
             replay_samples_per_task: per_task,
             replay_total_samples: total,
             task_id_at_test: raw.task_id_at_test.unwrap_or(false),
+            blank_pictures: raw.blank_pictures.unwrap_or(false),
             call_op: raw.call_op.unwrap_or(false),
             replaces_task_loss: raw.replaces_task_loss.unwrap_or(false),
         })

@@ -189,9 +189,10 @@ pub struct Training {
 }
 
 /// The learning rate after the warm-up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scheduler {
+    #[default]
     Cosine,
     Linear,
     Constant,
@@ -217,6 +218,8 @@ pub struct Protocol {
     /// Old samples in all; 0 where replay is not granted or `replay_samples_per_task` is.
     pub replay_total_samples: usize,
     pub task_id_at_test: bool,
+    /// Every picture is grey in training and at test: a control that shows what a task asks of the eyes.
+    pub blank_pictures: bool,
     pub call_op: bool,
     pub replaces_task_loss: bool,
 }

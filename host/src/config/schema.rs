@@ -202,6 +202,12 @@ pub const KEYS: &[Key] = &[
         "Grants replay from a buffer of this fixed size. Either this or `replay_samples_per_task`.",
     ),
     key("protocol.task_id_at_test", Flag, Value("false"), "Grants methods the task's index at test."),
+    key(
+        "protocol.blank_pictures",
+        Flag,
+        Value("false"),
+        "Makes every picture grey, in training and at test: a control.",
+    ),
     key("protocol.call_op", Flag, Value("false"), "Grants plugins the untyped call of any ATen operator."),
     key(
         "protocol.replaces_task_loss",

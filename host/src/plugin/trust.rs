@@ -22,6 +22,16 @@ pub enum Mark {
     Unverified,
 }
 
+impl std::fmt::Display for Mark {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Mark::Locked => "locked",
+            Mark::Dev => "dev",
+            Mark::Unverified => "unverified",
+        })
+    }
+}
+
 /// What is trusted in a run.
 #[derive(Debug, Clone)]
 pub struct Policy {

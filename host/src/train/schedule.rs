@@ -2,17 +2,7 @@
 
 use std::f64::consts::PI;
 
-use serde::{Deserialize, Serialize};
-
-/// How the learning rate goes over a stage, after a linear warm-up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Scheduler {
-    Constant,
-    /// Half a cosine, from 1 down to 0 (Loshchilov and Hutter 2017, without restarts).
-    #[default]
-    Cosine,
-}
+pub use crate::config::Scheduler;
 
 impl Scheduler {
     /// The factor at `step` (from 0) of `total`. As in Hugging Face's trainer, which CoIN uses: `ceil(ratio * total)`
@@ -22,12 +12,12 @@ impl Scheduler {
         if step < warmup {
             return step as f64 / warmup as f64;
         }
+        let progress = (step - warmup) as f64 / total.saturating_sub(warmup).max(1) as f64;
         match self {
             Scheduler::Constant => 1.0,
-            Scheduler::Cosine => {
-                let progress = (step - warmup) as f64 / total.saturating_sub(warmup).max(1) as f64;
-                (0.5 * (1.0 + (PI * progress).cos())).max(0.0)
-            }
+            Scheduler::Linear => 1.0 - progress,
+            // Half a cosine, from 1 down to 0 (Loshchilov and Hutter 2017, without restarts).
+            Scheduler::Cosine => (0.5 * (1.0 + (PI * progress).cos())).max(0.0),
         }
     }
 }

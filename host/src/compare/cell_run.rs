@@ -1,0 +1,313 @@
+//! One cell from beginning to end, or from where an earlier run left it: train a stage, answer every task, write it down.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{BufWriter, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::compare::event::CellEvent;
+use crate::compare::memory;
+use crate::eval::answering::{Engine, percent, write};
+use crate::eval::matrix::Matrix;
+use crate::eval::metrics::Metrics;
+use crate::eval::scorer::Scorer;
+use crate::ops::live_handles;
+use crate::report::results::{Cost, ScorerResult};
+use crate::train::cell::{Cell, Strategies};
+use crate::train::checkpoint;
+use crate::train::stage::{self, Running, StepReport};
+use crate::train::strategy_services::{Hook, StrategyServices};
+
+/// Time between two checkpoints inside a stage. When they are taken changes nothing that is computed.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(20);
+
+/// What a cell has measured so far; kept in its checkpoint.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Progress {
+    /// Stages answered.
+    pub answered: usize,
+    /// By scorer; row = after stage, column = task in training order.
+    pub matrices: BTreeMap<String, Matrix>,
+    pub cost: Cost,
+    pub fresh_rows: u64,
+    /// Length of `metrics.jsonl`.
+    metrics_bytes: u64,
+}
+
+/// What a cell needs to run.
+pub struct CellRun<'r> {
+    pub cell: Cell<'r>,
+    pub strategies: Strategies,
+    /// Where its files go.
+    pub folder: PathBuf,
+    /// Columns of the matrix, by place in the world's tasks.
+    pub columns: Vec<usize>,
+    pub scorers: Vec<Scorer>,
+    /// Hears what happens.
+    pub emit: &'r mut dyn FnMut(CellEvent),
+}
+
+impl CellRun<'_> {
+    /// Runs the cell to its end.
+    pub fn run(mut self) -> Result<Progress> {
+        std::fs::create_dir_all(&self.folder)
+            .with_context(|| format!("{} cannot be made", self.folder.display()))?;
+        memory::reset_peak();
+        let path = self.folder.join("checkpoint.safetensors");
+        let (mut trained, mut running, mut progress) = match path.is_file() {
+            true => checkpoint::restore::<Progress>(&path, &self.cell, &mut self.strategies)?,
+            false => (0, None, self.fresh()),
+        };
+        let mut metrics = MetricsFile::open(&self.folder.join("metrics.jsonl"), progress.metrics_bytes)?;
+        progress.cost.trainable_parameters =
+            progress.cost.trainable_parameters.max(self.cell.parameters.borrow().trainable_count());
+        while progress.answered < self.cell.stages.len() {
+            if trained == progress.answered {
+                self.train(trained, running.take(), &mut progress, &mut metrics)?;
+                trained += 1;
+                self.checkpoint(trained, None, &mut progress, &mut metrics)?;
+            }
+            self.answer(trained - 1, &mut progress)?;
+            progress.answered = trained;
+            self.keep_parameters(trained - 1)?;
+            self.checkpoint(trained, None, &mut progress, &mut metrics)?;
+        }
+        (self.emit)(CellEvent::Finished {
+            train_seconds: progress.cost.train_seconds,
+            eval_seconds: progress.cost.eval_seconds,
+        });
+        Ok(progress)
+    }
+
+    fn fresh(&self) -> Progress {
+        let matrix = || match self.cell.stages.len() == self.columns.len() {
+            true => Matrix::new(self.columns.len()),
+            // A joint training has one row.
+            false => Matrix { rows: vec![vec![None; self.columns.len()]], ..Matrix::new(self.columns.len()) },
+        };
+        Progress {
+            answered: 0,
+            matrices: self.scorers.iter().map(|scorer| (scorer.name().to_string(), matrix())).collect(),
+            cost: Cost::default(),
+            fresh_rows: 0,
+            metrics_bytes: 0,
+        }
+    }
+
+    fn train(
+        &mut self,
+        stage: usize,
+        resumed: Option<Running>,
+        progress: &mut Progress,
+        metrics: &mut MetricsFile,
+    ) -> Result<()> {
+        let names: Vec<&str> =
+            self.cell.stages[stage].iter().map(|&task| self.cell.world.tasks[task].name.as_str()).collect();
+        let task = if names.len() == 1 { names[0].to_string() } else { String::from("all tasks") };
+        (self.emit)(CellEvent::StageStarted { stage, task });
+        let mut clock = Instant::now();
+        let mut running = match resumed {
+            Some(running) => running,
+            None => stage::begin(&self.cell, &mut self.strategies, stage)?,
+        };
+        let trainable = self.cell.parameters.borrow().trainable_count();
+        progress.cost.trainable_parameters = progress.cost.trainable_parameters.max(trainable);
+        let mut saved = Instant::now();
+        while running.step < running.plan.steps {
+            let report = stage::step(&self.cell, &mut self.strategies, &mut running)?;
+            progress.fresh_rows += report.fresh_rows as u64;
+            metrics.step(stage, &report, &self.cell)?;
+            (self.emit)(CellEvent::Step { step: report.step + 1, of: report.of, loss: report.task_loss });
+            if saved.elapsed() >= CHECKPOINT_EVERY {
+                progress.cost.train_seconds += clock.elapsed().as_secs_f64();
+                clock = Instant::now();
+                self.checkpoint(stage, Some(&running), progress, metrics)?;
+                saved = Instant::now();
+            }
+        }
+        stage::end(&self.cell, &mut self.strategies)?;
+        metrics.plugin_metrics(stage, &self.cell)?;
+        progress.cost.train_seconds += clock.elapsed().as_secs_f64();
+        let left = live_handles();
+        ensure!(
+            left == 0,
+            "{} tensor handles were not given back by the end of stage {stage}\nhint: keep ids across calls, never tensors; plugins of this stack: {}",
+            left,
+            self.plugins()
+        );
+        Ok(())
+    }
+
+    fn plugins(&self) -> String {
+        self.cell.entries.iter().map(|entry| entry.plugin.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    fn answer(&mut self, stage: usize, progress: &mut Progress) -> Result<()> {
+        let clock = Instant::now();
+        self.hooks(Hook::BeforeEval)?;
+        let world = self.cell.world;
+        let engine = Engine {
+            backbone: world.backbone,
+            tokenizer: world.tokenizer,
+            prompter: &world.prompter,
+            scorers: &self.scorers,
+            batch_size: world.config.evaluation.batch_size,
+            limit: world.config.evaluation.limit,
+        };
+        for (column, &task) in self.columns.iter().enumerate() {
+            let task_data = &world.tasks[task];
+            let emit = &mut self.emit;
+            let mut seen = |done: usize, of: usize| {
+                emit(CellEvent::Answered { stage: Some(stage), task: task_data.name.clone(), done, of });
+            };
+            let answers = self.cell.answering(task, |hook| engine.answer(task_data, hook, &mut seen))?;
+            write(
+                &self
+                    .folder
+                    .join("predictions")
+                    .join(stage.to_string())
+                    .join(format!("{}.jsonl", task_data.name)),
+                &answers,
+            )?;
+            for scorer in &self.scorers {
+                let matrix = progress.matrices.get_mut(scorer.name()).context("a scorer without a matrix")?;
+                let score = percent(&answers, *scorer);
+                matrix.set(stage, column, score)?;
+                matrix.set_items(column, answers.len() as u64)?;
+            }
+            let score = self.scorers.first().map_or(0.0, |scorer| percent(&answers, *scorer));
+            (self.emit)(CellEvent::Evaluated { stage: Some(stage), task: task_data.name.clone(), score });
+        }
+        self.hooks(Hook::AfterEval)?;
+        progress.cost.eval_seconds += clock.elapsed().as_secs_f64();
+        Ok(())
+    }
+
+    fn hooks(&mut self, hook: Hook) -> Result<()> {
+        for (entry, strategy) in &mut self.strategies {
+            let services = StrategyServices::new(&self.cell, *entry, hook, None);
+            match hook {
+                Hook::BeforeEval => strategy.before_eval(&services)?,
+                _ => strategy.after_eval(&services)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The tensors after a stage, for a later look or a merge.
+    fn keep_parameters(&self, stage: usize) -> Result<()> {
+        let folder = self.folder.join("stages").join(stage.to_string());
+        std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+        let parameters = self.cell.parameters.borrow();
+        let tensors: BTreeMap<_, _> = parameters
+            .list()
+            .iter()
+            .filter(|parameter| !parameter.buffer)
+            .map(|parameter| (parameter.name.clone(), parameter.tensor.shallow_clone()))
+            .collect();
+        crate::model::weights::save(&folder.join("parameters.safetensors"), &tensors, None)
+    }
+
+    fn checkpoint(
+        &self,
+        stage: usize,
+        running: Option<&Running>,
+        progress: &mut Progress,
+        metrics: &mut MetricsFile,
+    ) -> Result<()> {
+        progress.metrics_bytes = metrics.flush()?;
+        let stored = self.cell.parameters.borrow().bytes() + self.cell.replay.borrow().bytes();
+        progress.cost.stored_bytes = progress.cost.stored_bytes.max(stored);
+        progress.cost.replay_bytes = self.cell.replay.borrow().bytes();
+        progress.cost.extra_rows = self.cell.extra_rows.get();
+        progress.cost.peak_memory_bytes = progress.cost.peak_memory_bytes.max(memory::peak());
+        checkpoint::save(
+            &self.folder.join("checkpoint.safetensors"),
+            &self.cell,
+            &self.strategies,
+            stage,
+            running,
+            progress,
+        )
+    }
+}
+
+/// Scores of a finished cell with what follows from them.
+pub fn scored(
+    progress: &Progress,
+    joint: impl Fn(&str) -> Option<Vec<Option<f64>>>,
+) -> BTreeMap<String, ScorerResult> {
+    let result = |(scorer, matrix): (&String, &Matrix)| {
+        let metrics = Metrics::of(matrix, joint(scorer).as_deref());
+        (scorer.clone(), ScorerResult { matrix: matrix.clone(), metrics })
+    };
+    progress.matrices.iter().map(result).collect()
+}
+
+/// `metrics.jsonl`: a line for each optimizer step.
+struct MetricsFile {
+    file: BufWriter<File>,
+    bytes: u64,
+}
+
+impl MetricsFile {
+    /// Opens it for appending, cut to where the checkpoint stands.
+    fn open(path: &Path, bytes: u64) -> Result<MetricsFile> {
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)
+            .with_context(|| format!("{} cannot be opened", path.display()))?;
+        file.set_len(bytes)?;
+        file.seek(std::io::SeekFrom::End(0))?;
+        Ok(MetricsFile { file: BufWriter::new(file), bytes })
+    }
+
+    fn line(&mut self, value: &serde_json::Value) -> Result<()> {
+        let mut line = serde_json::to_vec(value)?;
+        line.push(b'\n');
+        self.file.write_all(&line)?;
+        self.bytes += line.len() as u64;
+        Ok(())
+    }
+
+    fn step(&mut self, stage: usize, report: &StepReport, cell: &Cell) -> Result<()> {
+        let mut line = serde_json::json!({
+            "stage": stage,
+            "step": report.step,
+            "task_loss": report.task_loss,
+            "gradient_norm": report.gradient_norm,
+            "fresh_rows": report.fresh_rows,
+        });
+        for (name, value) in &report.terms {
+            line[format!("term.{name}")] = (*value).into();
+        }
+        for (name, value) in cell.metrics.take() {
+            line[name] = value.into();
+        }
+        self.line(&line)
+    }
+
+    fn plugin_metrics(&mut self, stage: usize, cell: &Cell) -> Result<()> {
+        let metrics = cell.metrics.take();
+        if metrics.is_empty() {
+            return Ok(());
+        }
+        let mut line = serde_json::json!({ "stage": stage });
+        for (name, value) in metrics {
+            line[name] = value.into();
+        }
+        self.line(&line)
+    }
+
+    fn flush(&mut self) -> Result<u64> {
+        self.file.flush()?;
+        Ok(self.bytes)
+    }
+}

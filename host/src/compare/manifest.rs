@@ -1,0 +1,96 @@
+//! `manifest.json`: what a run is made of. A run that goes on must agree with it.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::compare::protocol::Refusal;
+use crate::compare::run::Refused;
+use crate::config::RunConfig;
+
+const FILE_NAME: &str = "manifest.json";
+
+/// What a run is made of.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Manifest {
+    pub schema: u32,
+    pub host_version: String,
+    /// sha256 over the keys of the configuration that make the run what it is.
+    pub config_sha256: String,
+    pub config: RunConfig,
+    /// Methods left out, with the reason.
+    #[serde(default)]
+    pub refused: Vec<Refusal>,
+}
+
+impl Manifest {
+    pub fn new(config: &RunConfig, refused: &[Refusal]) -> Manifest {
+        Manifest {
+            schema: 1,
+            host_version: env!("CARGO_PKG_VERSION").to_string(),
+            config_sha256: config.content_hash(),
+            config: config.clone(),
+            refused: refused.to_vec(),
+        }
+    }
+
+    /// Writes it into a run's folder, whole or not at all.
+    pub fn write(&self, out: &Path) -> Result<()> {
+        let mut file = tempfile::NamedTempFile::new_in(out)?;
+        serde_json::to_writer_pretty(&mut file, self)?;
+        file.write_all(b"\n")?;
+        file.persist(out.join(FILE_NAME))
+            .with_context(|| format!("{} cannot be written", out.join(FILE_NAME).display()))?;
+        Ok(())
+    }
+}
+
+/// Refuses a folder that holds another run, naming the keys that differ.
+pub fn agree(out: &Path, config: &RunConfig) -> Result<()> {
+    let path = out.join(FILE_NAME);
+    let Ok(text) = std::fs::read_to_string(&path) else { return Ok(()) };
+    let before: Manifest =
+        serde_json::from_str(&text).with_context(|| format!("{} cannot be read", path.display()))?;
+    let differences = before.config.differences(config);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let show = |value: &Option<String>| value.clone().unwrap_or_else(|| String::from("nothing"));
+    let lines: Vec<String> = differences
+        .iter()
+        .map(|difference| {
+            format!(
+                "  {}: {} there, {} now",
+                difference.key,
+                show(&difference.before),
+                show(&difference.after)
+            )
+        })
+        .collect();
+    let message = format!(
+        "{} holds a run with another configuration:\n{}\nhint: name another folder with --out, or go on with the configuration in {}",
+        out.display(),
+        lines.join("\n"),
+        path.display()
+    );
+    Err(Refused { refusals: vec![Refusal { method: None, message, exit: 2 }] }.into())
+}
+
+/// Keeps a second comparison out of a run's folder while the lock lives.
+pub fn lock(out: &Path) -> Result<File> {
+    let path = out.join(".lock");
+    let file = File::create(&path).with_context(|| format!("{} cannot be made", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => bail!(
+            "{} is in use by another comparison\nhint: wait for it, or name another folder with --out",
+            out.display()
+        ),
+        Err(std::fs::TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("{} cannot be locked", path.display()))
+        }
+    }
+}

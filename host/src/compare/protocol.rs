@@ -1,0 +1,80 @@
+//! What a comparison and its workers say to each other: one JSON object a line, requests on the worker's stdin, replies on its
+//! stdout. A line on stdout that is none of these was printed by a plugin and goes to stderr.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::compare::event::Line;
+use crate::compare::plan::Cell;
+use crate::config::RunConfig;
+use crate::report::results::{CellResult, PluginUse, References};
+
+/// Something a worker can do by itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Work {
+    /// A cell of the grid.
+    Cell { cell: Cell },
+    /// Joint training on all tasks, as the reference of this number says.
+    Joint { reference: usize, seed: u64 },
+    /// Answers before any training, and the blind baselines.
+    ZeroShot,
+}
+
+impl Work {
+    /// Its folder in the run, and its name in events.
+    pub fn name(&self) -> String {
+        match self {
+            Work::Cell { cell } => cell.to_string(),
+            Work::Joint { seed, .. } => format!("joint/{seed}"),
+            Work::ZeroShot => String::from("zero-shot"),
+        }
+    }
+
+    /// Where it keeps its files, below the run's folder.
+    pub fn folder(&self) -> PathBuf {
+        match self {
+            Work::Cell { cell } => PathBuf::from("cells").join(cell.to_string()),
+            Work::Joint { .. } | Work::ZeroShot => PathBuf::from("references").join(self.name()),
+        }
+    }
+}
+
+/// From the comparison to a worker.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "kebab-case")]
+pub enum Request {
+    /// First of all. `breadcrumb`: where the worker notes which hook runs.
+    Setup { config: Box<RunConfig>, out: PathBuf, breadcrumb: PathBuf },
+    /// Builds every method and opens every task, and tells what is refused.
+    Check,
+    /// Does a piece of work.
+    Run { work: Work },
+}
+
+/// Why a method or a task cannot run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// The method; none where it concerns the whole run.
+    pub method: Option<String>,
+    pub message: String,
+    /// The exit code that the run ends with: 2 for bad configuration, 3 for a refused plugin.
+    pub exit: u8,
+}
+
+/// From a worker to the comparison.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "kebab-case")]
+pub enum Reply {
+    /// What [`Request::Check`] found; `plugins` by method.
+    Checked { refusals: Vec<Refusal>, plugins: Vec<(String, Vec<PluginUse>)> },
+    /// Progress of the work in hand.
+    Event(Line),
+    /// A cell or a joint training is done, or failed.
+    Cell(Box<CellResult>),
+    /// Zero-shot answers and blind baselines are done, by scorer.
+    ZeroShot { references: Vec<(String, References)>, items: Vec<u64> },
+    /// The work in hand cannot be done; where it is a cell, [`Reply::Cell`] tells.
+    Failed { message: String },
+}

@@ -1,0 +1,280 @@
+//! A comparison from its first check to its results: the parent's side.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::compare::arguments::{CompareArguments, Outcome};
+use crate::compare::event::{CellEvent, Line};
+use crate::compare::gather::Gathered;
+use crate::compare::manifest::{self, Manifest};
+use crate::compare::plan::{Cell, Plan};
+use crate::compare::process::{Message, Worker};
+use crate::compare::progress::Progress;
+use crate::compare::protocol::{Refusal, Reply, Request, Work};
+use crate::compare::work_units;
+use crate::compare::world;
+use crate::config::{Location, RunConfig};
+
+/// How long a worker may be silent before it is taken to hang; `COIN_HOST_HANG_SECONDS` sets another time.
+const HANG: Duration = Duration::from_secs(900);
+
+/// What keeps a run from starting, with the exit code it asks for.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .refusals.iter().map(Refusal::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct Refused {
+    pub refusals: Vec<Refusal>,
+}
+
+impl Refused {
+    /// 3 where a plugin was refused, else 2.
+    pub fn exit_code(&self) -> u8 {
+        self.refusals.iter().map(|refusal| refusal.exit).max().unwrap_or(2)
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.method {
+            Some(method) => write!(f, "method {method}: {}", self.message),
+            None => f.write_str(&self.message),
+        }
+    }
+}
+
+/// What a check found, before anything is written.
+pub struct Checked {
+    pub refusals: Vec<Refusal>,
+    pub config: RunConfig,
+}
+
+/// Builds every method and opens every task in a worker of its own.
+///
+/// # Errors
+/// [`Refused`], unless `keep_going` and something is left to run: then `config` has what is left.
+pub fn check(arguments: &CompareArguments) -> Result<Checked> {
+    let scratch = tempfile::tempdir().context("no temporary folder can be made")?;
+    let (sender, receiver) = channel();
+    let mut worker = Worker::start(0, &arguments.config, &arguments.out, scratch.path(), sender)?;
+    worker.send(&Request::Check)?;
+    let refusals = await_check(&mut worker, &receiver)?;
+    let mut config = arguments.config.clone();
+    if !refusals.is_empty() {
+        let whole = refusals.iter().any(|refusal| refusal.method.is_none());
+        let refused = |name: &str| refusals.iter().any(|refusal| refusal.method.as_deref() == Some(name));
+        config.methods.retain(|(name, _)| !refused(name));
+        config.references.retain(|reference| !refused(&reference.method));
+        if whole || !arguments.keep_going || config.methods.is_empty() {
+            return Err(Refused { refusals }.into());
+        }
+    }
+    Ok(Checked { refusals, config })
+}
+
+fn await_check(worker: &mut Worker, receiver: &Receiver<Message>) -> Result<Vec<Refusal>> {
+    let deadline = Instant::now() + hang();
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match receiver.recv_timeout(left) {
+            Ok(Message::Reply(_, reply)) => match *reply {
+                Reply::Checked { refusals, .. } => return Ok(refusals),
+                Reply::Failed { message } => bail!(message),
+                _ => {}
+            },
+            Ok(Message::Gone(_)) | Err(RecvTimeoutError::Disconnected) => {
+                let message = worker.obituary();
+                return Ok(vec![Refusal { method: None, message, exit: 3 }]);
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                let message = format!("no answer for {} s{}", hang().as_secs(), worker.whereabouts());
+                worker.kill();
+                return Ok(vec![Refusal { method: None, message, exit: 3 }]);
+            }
+        }
+    }
+}
+
+fn hang() -> Duration {
+    let seconds = std::env::var("COIN_HOST_HANG_SECONDS").ok().and_then(|text| text.parse().ok());
+    seconds.map_or(HANG, Duration::from_secs)
+}
+
+/// Runs a comparison and writes its results into the run's folder.
+///
+/// # Errors
+/// What keeps the run from starting. A cell that fails is part of the outcome.
+pub fn run(arguments: &CompareArguments) -> Result<Outcome> {
+    manifest::agree(&arguments.out, &arguments.config)?;
+    for (_, task) in &arguments.config.tasks {
+        if matches!(task.root, Location::Builtin(_)) {
+            world::root(&task.root)?;
+        }
+    }
+    let checked = check(arguments)?;
+    let config = checked.config;
+    world::writable(&arguments.out)?;
+    let _lock = manifest::lock(&arguments.out)?;
+    Manifest::new(&arguments.config, &checked.refusals).write(&arguments.out)?;
+    let mut gathered = Gathered::begin(&arguments.out, &arguments.config, &checked.refusals)?;
+    let queue: VecDeque<Work> = works(&config).into_iter().filter(|work| !gathered.has(work)).collect();
+    let jobs = arguments.jobs.unwrap_or_else(|| default_jobs(&config)).clamp(1, queue.len().max(1));
+    let units = work_units::of(&config, queue.iter());
+    let mut pool = Pool {
+        config: &config,
+        out: &arguments.out,
+        scratch: tempfile::tempdir().context("no temporary folder can be made")?,
+        progress: Progress::on_stderr(&units, jobs, arguments.quiet),
+        queue,
+        workers: Vec::new(),
+        started: 0,
+    };
+    let finished = pool.work(jobs, &mut gathered);
+    pool.progress.finish();
+    finished?;
+    gathered.finish()
+}
+
+/// All that is to be done: cells first, since they take longest, then references.
+fn works(config: &RunConfig) -> Vec<Work> {
+    let plan = Plan::new(config);
+    let cells = plan.cells.into_iter().map(|cell: Cell| Work::Cell { cell });
+    let references = config
+        .seeds
+        .iter()
+        .flat_map(|&seed| (0..config.references.len()).map(move |reference| Work::Joint { reference, seed }));
+    cells.chain(references).chain([Work::ZeroShot]).collect()
+}
+
+/// One on a GPU; on CPU as many as the cores carry.
+fn default_jobs(config: &RunConfig) -> usize {
+    if world::device(config.backbone.device).is_cuda() {
+        return 1;
+    }
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    (cores / config.training.threads.max(1)).max(1)
+}
+
+struct Pool<'p> {
+    config: &'p RunConfig,
+    out: &'p Path,
+    scratch: tempfile::TempDir,
+    progress: Progress,
+    queue: VecDeque<Work>,
+    workers: Vec<Worker>,
+    started: usize,
+}
+
+impl Pool<'_> {
+    fn work(&mut self, jobs: usize, gathered: &mut Gathered) -> Result<()> {
+        let (sender, receiver) = channel();
+        for _ in 0..jobs {
+            self.start(&sender)?;
+        }
+        while !self.workers.is_empty() {
+            match receiver.recv_timeout(Duration::from_secs(1)) {
+                Ok(Message::Reply(number, reply)) => self.reply(number, *reply, gathered)?,
+                Ok(Message::Gone(number)) => self.gone(number, &sender, gathered)?,
+                Err(RecvTimeoutError::Timeout) => self.watch(gathered)?,
+                Err(RecvTimeoutError::Disconnected) => bail!("the workers' channel closed"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts a worker if there is something for it.
+    fn start(&mut self, sender: &Sender<Message>) -> Result<()> {
+        let Some(work) = self.queue.pop_front() else { return Ok(()) };
+        self.started += 1;
+        let mut worker =
+            Worker::start(self.started, self.config, self.out, self.scratch.path(), sender.clone())?;
+        worker.run(work)?;
+        self.workers.push(worker);
+        Ok(())
+    }
+
+    fn reply(&mut self, number: usize, reply: Reply, gathered: &mut Gathered) -> Result<()> {
+        let Some(worker) = self.workers.iter_mut().find(|worker| worker.number == number) else {
+            return Ok(());
+        };
+        worker.heard = Instant::now();
+        match reply {
+            Reply::Event(line) => {
+                self.progress.handle(&line);
+                return Ok(());
+            }
+            Reply::Checked { .. } => return Ok(()),
+            Reply::Cell(result) => {
+                if let Some(work) = worker.work.take() {
+                    gathered.cell(&work, *result)?;
+                }
+            }
+            Reply::ZeroShot { references, items } => {
+                worker.work = None;
+                gathered.zero_shot(references, items)?;
+            }
+            Reply::Failed { message } => {
+                if let Some(work) = worker.work.take() {
+                    self.progress.handle(&Line {
+                        cell: work.name(),
+                        event: CellEvent::Failed { message: message.clone() },
+                    });
+                    gathered.failed(&work, &message)?;
+                }
+            }
+        }
+        match self.queue.pop_front() {
+            // A worker that is gone by now says so itself; its work is then counted as failed there.
+            Some(work) => drop(worker.run(work)),
+            None => worker.close(),
+        }
+        Ok(())
+    }
+
+    /// A worker ended: after its last work, or in the middle of one.
+    fn gone(&mut self, number: usize, sender: &Sender<Message>, gathered: &mut Gathered) -> Result<()> {
+        let Some(place) = self.workers.iter().position(|worker| worker.number == number) else {
+            return Ok(());
+        };
+        let mut worker = self.workers.remove(place);
+        if let Some(work) = worker.work.take() {
+            let message = worker.obituary();
+            self.fail(&work, &message, gathered)?;
+        }
+        self.start(sender)
+    }
+
+    /// Ends workers that have been silent for too long.
+    fn watch(&mut self, gathered: &mut Gathered) -> Result<()> {
+        let mut failed = Vec::new();
+        for worker in &mut self.workers {
+            if worker.heard.elapsed() > hang()
+                && let Some(work) = worker.work.clone()
+            {
+                let message = format!(
+                    "no progress for {} s{}: the worker was ended\nhint: COIN_HOST_HANG_SECONDS sets another limit",
+                    hang().as_secs(),
+                    worker.whereabouts()
+                );
+                worker.kill();
+                failed.push((worker.number, work, message));
+            }
+        }
+        for (number, work, message) in failed {
+            // The worker's end follows as a message of its own; the work is settled here.
+            if let Some(worker) = self.workers.iter_mut().find(|worker| worker.number == number) {
+                worker.work = None;
+            }
+            self.fail(&work, &message, gathered)?;
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self, work: &Work, message: &str, gathered: &mut Gathered) -> Result<()> {
+        self.progress
+            .handle(&Line { cell: work.name(), event: CellEvent::Failed { message: message.to_string() } });
+        gathered.failed(work, message)
+    }
+}

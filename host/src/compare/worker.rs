@@ -1,0 +1,294 @@
+//! A worker: one process with one resident backbone that does cells one after another. Plugins are loaded here and nowhere else,
+//! so whatever they do to a process they do to this one.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+use crate::compare::cell_run::{CellRun, Progress, scored};
+use crate::compare::event::{CellEvent, Line};
+use crate::compare::plan::Cell as Planned;
+use crate::compare::protocol::{Refusal, Reply, Request, Work};
+use crate::compare::world::{self, Parts, Shelf};
+use crate::config::{RunConfig, StackEntry};
+use crate::eval::answering::{self, Engine};
+use crate::eval::blind::Blind;
+use crate::model::Frozen;
+use crate::plugin::PluginError;
+use crate::plugin::breadcrumb::Breadcrumb;
+use crate::report::results::{CellResult, Cost, PluginUse, References, Status};
+use crate::train::build::build;
+use crate::train::cell::World;
+
+/// Serves requests until there are no more.
+pub fn serve(requests: impl BufRead, mut replies: impl Write) -> Result<()> {
+    let mut lines = requests.lines();
+    let first = lines.next().context("a worker was started without a request")??;
+    let Request::Setup { config, out, breadcrumb } = serde_json::from_str(&first)? else {
+        bail!("the first request of a worker must be its set-up");
+    };
+    tch::set_num_threads(config.training.threads as i32);
+    rayon::ThreadPoolBuilder::new().num_threads(config.training.threads).build_global()?;
+    Breadcrumb::create(&breadcrumb)?.install();
+    let mut shelf = Shelf::new(&config.plugins);
+    let mut parts: Option<Parts> = None;
+    for line in lines {
+        let reply = match serde_json::from_str(&line?)? {
+            Request::Setup { .. } => bail!("a worker is set up once"),
+            Request::Check => check(&config, &mut shelf, &mut parts),
+            Request::Run { work } => {
+                let done = loaded(&config, &mut shelf, &mut parts)
+                    .and_then(|parts| run(&config, parts, &mut shelf, &out, &work, &mut replies));
+                done.unwrap_or_else(|error| Reply::Failed { message: format!("{error:#}") })
+            }
+        };
+        send(&mut replies, &reply)?;
+    }
+    Ok(())
+}
+
+fn send(replies: &mut impl Write, reply: &Reply) -> Result<()> {
+    let mut line = serde_json::to_vec(reply)?;
+    line.push(b'\n');
+    // One write, so that what a plugin prints cannot come in between.
+    replies.write_all(&line)?;
+    replies.flush()?;
+    Ok(())
+}
+
+fn loaded<'p>(config: &RunConfig, shelf: &mut Shelf, parts: &'p mut Option<Parts>) -> Result<&'p Parts> {
+    if parts.is_none() {
+        *parts = Some(world::load(config, shelf)?);
+    }
+    parts.as_ref().context("the world was just loaded")
+}
+
+fn world<'p>(config: &'p RunConfig, parts: &'p Parts) -> Result<World<'p>> {
+    Ok(World {
+        config,
+        backbone: &parts.backbone,
+        tokenizer: &parts.tokenizer,
+        prompter: world::prompter(config, &parts.backbone, &parts.tokenizer)?,
+        tasks: &parts.tasks,
+    })
+}
+
+/// Builds every method once.
+fn check(config: &RunConfig, shelf: &mut Shelf, parts: &mut Option<Parts>) -> Reply {
+    let mut refusals = Vec::new();
+    let mut plugins = Vec::new();
+    let refuse = |method: Option<&str>, error: &anyhow::Error| Refusal {
+        method: method.map(str::to_string),
+        message: format!("{error:#}"),
+        exit: exit_code(error),
+    };
+    match loaded(config, shelf, parts).and_then(|parts| world(config, parts)) {
+        Err(error) => refusals.push(refuse(None, &error)),
+        Ok(world) => {
+            let references = config.references.iter().map(|reference| (&reference.method, &reference.stack));
+            let methods = config.methods.iter().map(|(name, method)| (name, &method.stack));
+            let mut seen = Vec::new();
+            for (name, stack) in methods.chain(references) {
+                if seen.contains(&name) {
+                    continue;
+                }
+                seen.push(name);
+                let built = build(
+                    &world,
+                    &mut |plugin| Ok(shelf.plugin(plugin)?),
+                    stack,
+                    0,
+                    stages_in_order(config),
+                );
+                match built {
+                    Ok(_) => plugins.push((name.clone(), uses(shelf, stack))),
+                    Err(error) => refusals.push(refuse(Some(name), &error)),
+                }
+            }
+        }
+    }
+    Reply::Checked { refusals, plugins }
+}
+
+/// 3 for a refused plugin, 2 for everything else that is found before the first cell.
+fn exit_code(error: &anyhow::Error) -> u8 {
+    let code = error.chain().find_map(|cause| cause.downcast_ref::<PluginError>()).map(PluginError::exit_code);
+    code.unwrap_or(2).max(2)
+}
+
+fn uses(shelf: &mut Shelf, stack: &[StackEntry]) -> Vec<PluginUse> {
+    let used = stack.iter().filter_map(|entry| shelf.plugin(&entry.plugin).ok());
+    used.map(|plugin| PluginUse {
+        name: plugin.name().to_string(),
+        version: plugin.version().to_string(),
+        sha256: plugin.sha256().to_string(),
+        source: String::new(),
+        trust: plugin.mark().to_string(),
+    })
+    .collect()
+}
+
+fn stages_in_order(config: &RunConfig) -> Vec<Vec<usize>> {
+    (0..config.tasks.len()).map(|task| vec![task]).collect()
+}
+
+fn run(
+    config: &RunConfig,
+    parts: &Parts,
+    shelf: &mut Shelf,
+    out: &Path,
+    work: &Work,
+    replies: &mut impl Write,
+) -> Result<Reply> {
+    let world = world(config, parts)?;
+    let name = work.name();
+    let mut emit = |event: CellEvent| {
+        // A parent that went away is noticed at the next reply.
+        let _unsent = send(replies, &Reply::Event(Line { cell: name.clone(), event }));
+    };
+    emit(CellEvent::Started);
+    match work {
+        Work::ZeroShot => zero_shot(&world, parts, &out.join(work.folder()), &mut emit),
+        Work::Cell { cell } => {
+            let order = config.orders.iter().find(|order| order.name == cell.order);
+            let order = order.with_context(|| format!("no order is named `{}`", cell.order))?;
+            let columns: Vec<usize> =
+                order.tasks.iter().map(|task| place(config, task)).collect::<Result<_>>()?;
+            let stages = columns.iter().map(|&task| vec![task]).collect();
+            let stack = &config
+                .method(&cell.method)
+                .with_context(|| format!("no method is named `{}`", cell.method))?
+                .stack;
+            let tasks = order.tasks.clone();
+            Ok(cell_reply(
+                &world,
+                parts,
+                shelf,
+                stack,
+                cell,
+                stages,
+                columns,
+                tasks,
+                out.join(work.folder()),
+                &mut emit,
+            ))
+        }
+        Work::Joint { reference, seed } => {
+            let reference = config.references.get(*reference).context("no such reference")?;
+            let columns: Vec<usize> = (0..config.tasks.len()).collect();
+            let cell = Planned { method: String::from("joint"), order: String::from("joint"), seed: *seed };
+            let tasks = config.tasks.iter().map(|(name, _)| name.clone()).collect();
+            let stages = vec![columns.clone()];
+            Ok(cell_reply(
+                &world,
+                parts,
+                shelf,
+                &reference.stack,
+                &cell,
+                stages,
+                columns,
+                tasks,
+                out.join(work.folder()),
+                &mut emit,
+            ))
+        }
+    }
+}
+
+fn place(config: &RunConfig, task: &str) -> Result<usize> {
+    config
+        .tasks
+        .iter()
+        .position(|(name, _)| name == task)
+        .with_context(|| format!("no task is named `{task}`"))
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one call for cells and joint trainings, each argument differs between them"
+)]
+fn cell_reply(
+    world: &World,
+    parts: &Parts,
+    shelf: &mut Shelf,
+    stack: &[StackEntry],
+    cell: &Planned,
+    stages: Vec<Vec<usize>>,
+    columns: Vec<usize>,
+    tasks: Vec<String>,
+    folder: std::path::PathBuf,
+    emit: &mut dyn FnMut(CellEvent),
+) -> Reply {
+    let built = build(world, &mut |plugin| Ok(shelf.plugin(plugin)?), stack, cell.seed, stages);
+    let done: Result<Progress> = built.and_then(|(built, strategies)| {
+        CellRun { cell: built, strategies, folder, columns, scorers: parts.scorers.clone(), emit: &mut *emit }
+            .run()
+    });
+    let mut result = CellResult {
+        method: cell.method.clone(),
+        order: cell.order.clone(),
+        seed: cell.seed,
+        status: Status::Done,
+        error: None,
+        tasks,
+        scorers: BTreeMap::new(),
+        cost: Cost::default(),
+        plugins: uses(shelf, stack),
+    };
+    match done {
+        Ok(progress) => {
+            result.scorers = scored(&progress, |_| None);
+            result.cost = progress.cost;
+        }
+        Err(error) => {
+            let message = format!("{error:#}");
+            emit(CellEvent::Failed { message: message.clone() });
+            result.status = Status::Failed;
+            result.error = Some(message);
+        }
+    }
+    Reply::Cell(Box::new(result))
+}
+
+/// Answers every task before any training, and fits the blind baseline of each.
+fn zero_shot(world: &World, parts: &Parts, folder: &Path, emit: &mut dyn FnMut(CellEvent)) -> Result<Reply> {
+    let clock = std::time::Instant::now();
+    let evaluation = &world.config.evaluation;
+    let engine = Engine {
+        backbone: world.backbone,
+        tokenizer: world.tokenizer,
+        prompter: &world.prompter,
+        scorers: &parts.scorers,
+        batch_size: evaluation.batch_size,
+        limit: evaluation.limit,
+    };
+    let mut references: Vec<(String, References)> =
+        parts.scorers.iter().map(|scorer| (scorer.name().to_string(), References::default())).collect();
+    let mut items = Vec::new();
+    for task in world.tasks {
+        let mut seen =
+            |done, of| emit(CellEvent::Answered { stage: None, task: task.name.clone(), done, of });
+        let answers = engine.answer(task, &Frozen, &mut seen)?;
+        answering::write(&folder.join("predictions").join(format!("{}.jsonl", task.name)), &answers)?;
+        items.push(answers.len() as u64);
+        let train = task.references(coin_plugin_api::Split::Train, None)?;
+        let test = task.references(coin_plugin_api::Split::Test, evaluation.limit)?;
+        let blind =
+            Blind::fit(task.metric, train.iter().map(|(question, reference)| (question.as_str(), reference)));
+        for (scorer, (_, reference)) in parts.scorers.iter().zip(&mut references) {
+            let percent = blind.percent(
+                *scorer,
+                task.metric,
+                test.iter().map(|(question, reference)| (question.as_str(), reference)),
+            );
+            reference.blind.push(percent);
+            reference.zero_shot.push(Some(answering::percent(&answers, *scorer)));
+        }
+        let score = parts.scorers.first().map_or(0.0, |scorer| answering::percent(&answers, *scorer));
+        emit(CellEvent::Evaluated { stage: None, task: task.name.clone(), score });
+    }
+    emit(CellEvent::Finished { train_seconds: 0.0, eval_seconds: clock.elapsed().as_secs_f64() });
+    Ok(Reply::ZeroShot { references, items })
+}

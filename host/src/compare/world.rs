@@ -1,0 +1,193 @@
+//! What a worker loads once for all its cells: backbone, tokenizer, tasks, plugins.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use coin_plugin_api::{DatasetDescription, Record, Split, Verification};
+use tch::{Device, Kind};
+
+use crate::config::{self, Dtype, Location, RunConfig};
+use crate::data::image::{Aspect, Transform};
+use crate::data::prompt::{Prompter, Template};
+use crate::data::source::Source;
+use crate::data::task::{Instruction, Pictures, Task};
+use crate::eval::scorer::{Metric, Scorer};
+use crate::model::{Backbone, Tokenizer};
+use crate::plugin::{Catalog, Dataset, Plugin, PluginError};
+use crate::quickstart;
+
+/// The parts that cells borrow.
+pub struct Parts {
+    pub backbone: Backbone,
+    pub tokenizer: Tokenizer,
+    pub tasks: Vec<Task>,
+    pub scorers: Vec<Scorer>,
+}
+
+/// Loads the backbone of a configuration with its tokenizer.
+pub fn backbone(config: &RunConfig) -> Result<(Backbone, Tokenizer)> {
+    let device = device(config.backbone.device);
+    let kind = match config.backbone.dtype {
+        Dtype::Float32 => Kind::Float,
+        Dtype::Bfloat16 => Kind::BFloat16,
+        Dtype::Float16 => Kind::Half,
+    };
+    match &config.backbone.path {
+        Location::Builtin(name) => {
+            ensure!(
+                name == "tiny",
+                "no built-in backbone is named `{name}`\nhint: use builtin:tiny, or the folder of a checkpoint"
+            );
+            Backbone::builtin_tiny(device, kind)
+        }
+        Location::Folder(folder) => Ok((Backbone::load(folder, device, kind)?, Tokenizer::load(folder)?)),
+    }
+}
+
+/// The device that a configuration means on this machine.
+pub fn device(device: config::Device) -> Device {
+    match device {
+        config::Device::Auto => Device::cuda_if_available(),
+        config::Device::Cpu => Device::Cpu,
+        config::Device::Cuda(index) => Device::Cuda(index),
+    }
+}
+
+/// Opens the tasks of a configuration.
+///
+/// # Errors
+/// A dataset that is not there or cannot be opened, an empty split, an unknown metric: each with the task's name.
+pub fn tasks(config: &RunConfig, backbone: &Backbone, shelf: &mut Shelf) -> Result<Vec<Task>> {
+    let mut tasks = Vec::new();
+    for (name, task) in &config.tasks {
+        let named = || format!("task {name}");
+        let (plugin, dataset) = task.dataset.split_once('/').with_context(|| {
+            format!("task {name}: dataset `{}` is not of the form PLUGIN/DATASET", task.dataset)
+        })?;
+        let plugin = shelf.plugin(plugin)?;
+        let root = root(&task.root)?;
+        let source: Box<dyn Source> =
+            Box::new(PluginSource(plugin.open_dataset(dataset, &root, &task.config).with_context(named)?));
+        for split in [Split::Train, Split::Test] {
+            ensure!(
+                !source.is_empty(split).with_context(named)?,
+                "task {name}: its {split:?} split under {} is empty\nhint: `coin-host data verify` shows what the files hold",
+                root.display()
+            );
+        }
+        let metric = match task.metric {
+            Some(metric) => metric,
+            None => source.describe().with_context(named)?.metric.parse::<Metric>().with_context(named)?,
+        };
+        let instruction = Instruction::parse(&task.instruction);
+        let transform = match config.backbone.path {
+            Location::Builtin(_) => Transform::tiny(),
+            Location::Folder(_) => Transform::clip(backbone.config().vision_config.image_size as u32, Aspect::Pad),
+        };
+        let pictures = Pictures { root, transform, blank: config.protocol.blank_pictures };
+        tasks.push(Task::new(name.clone(), metric, task.max_new_tokens, source, instruction, pictures));
+    }
+    Ok(tasks)
+}
+
+/// The prompter of a configuration's backbone.
+pub fn prompter<'a>(
+    config: &RunConfig,
+    backbone: &Backbone,
+    tokenizer: &'a Tokenizer,
+) -> Result<Prompter<'a>> {
+    let name = match config.tasks.iter().find_map(|(_, task)| task.template.as_deref()) {
+        Some(name) => name,
+        None if matches!(config.backbone.path, Location::Builtin(_)) => "tiny",
+        None => "vicuna_v1",
+    };
+    let model = backbone.config();
+    Prompter::new(Template::named(name)?, tokenizer, model.image_token_index, model.image_tokens() as usize)
+}
+
+/// The folder of a task's files; the quickstart's are made when they are asked for first.
+pub fn root(location: &Location) -> Result<PathBuf> {
+    match location {
+        Location::Folder(folder) => Ok(folder.clone()),
+        Location::Builtin(name) => {
+            ensure!(
+                name == "quickstart",
+                "no built-in data is named `{name}`\nhint: use builtin:quickstart, or a folder"
+            );
+            let folder = cache().join(format!("quickstart-{}", &quickstart::content_hash()[..16]));
+            quickstart::generate(&folder)?;
+            Ok(folder)
+        }
+    }
+}
+
+/// Where generated data is kept between runs.
+fn cache() -> PathBuf {
+    let from = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    from("XDG_CACHE_HOME")
+        .or_else(|| from("HOME").map(|home| home.join(".cache")))
+        .unwrap_or_else(std::env::temp_dir)
+        .join("coin-host")
+}
+
+/// A plugin's dataset as a source of records.
+struct PluginSource(Dataset);
+
+impl Source for PluginSource {
+    fn describe(&self) -> Result<DatasetDescription> {
+        Ok(self.0.describe()?)
+    }
+
+    fn len(&self, split: Split) -> Result<usize> {
+        Ok(self.0.len(split)?)
+    }
+
+    fn records(&self, split: Split, start: usize, end: usize) -> Result<Vec<Record>> {
+        Ok(self.0.records(split, start..end)?)
+    }
+
+    fn verify(&self) -> Result<Verification> {
+        Ok(self.0.verify()?)
+    }
+
+    fn score(&self, prediction: &str, record: &Record) -> Result<Option<f64>> {
+        Ok(self.0.score(prediction, record)?)
+    }
+}
+
+/// The plugins of a worker: each is loaded once.
+pub struct Shelf {
+    catalog: Catalog,
+    loaded: BTreeMap<String, Plugin>,
+}
+
+impl Shelf {
+    pub fn new(plugins: &config::Plugins) -> Shelf {
+        Shelf { catalog: Catalog::open(plugins), loaded: BTreeMap::new() }
+    }
+
+    /// A plugin by name.
+    pub fn plugin(&mut self, name: &str) -> Result<Plugin, PluginError> {
+        if let Some(known) = self.loaded.get(name) {
+            return Ok(known.clone());
+        }
+        let plugin = self.catalog.load(name)?;
+        self.loaded.insert(name.to_string(), plugin.clone());
+        Ok(plugin)
+    }
+}
+
+/// Loads everything that cells share.
+pub fn load(config: &RunConfig, shelf: &mut Shelf) -> Result<Parts> {
+    let (backbone, tokenizer) = backbone(config)?;
+    let tasks = tasks(config, &backbone, shelf)?;
+    Ok(Parts { backbone, tokenizer, tasks, scorers: config.evaluation.scorers.clone() })
+}
+
+/// Paths below a run's folder are made by workers; this one is checked before.
+pub fn writable(folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+    tempfile::tempfile_in(folder).with_context(|| format!("{} cannot be written to", folder.display()))?;
+    Ok(())
+}

@@ -1,0 +1,255 @@
+//! A task as a cell sees it: samples made from records, and the frozen vision features of their pictures.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use coin_plugin_api::{Record, Split};
+use rayon::prelude::*;
+use tch::Tensor;
+
+use crate::data::image::{Limits, Transform, decode};
+use crate::data::prompt::{Example, Prompter};
+use crate::data::source::Source;
+use crate::eval::scorer::{Metric, Reference};
+use crate::model::Backbone;
+
+/// Pictures that go through the vision tower together.
+const TOWER_BATCH: usize = 64;
+
+/// What stands below the question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Instruction {
+    /// The line that the files have.
+    Original,
+    /// Nothing.
+    None,
+    /// This line.
+    Text(String),
+}
+
+impl Instruction {
+    /// From the task's configuration: `original`, `none`, or the line itself.
+    pub fn parse(text: &str) -> Instruction {
+        match text {
+            "original" => Instruction::Original,
+            "none" => Instruction::None,
+            line => Instruction::Text(line.to_string()),
+        }
+    }
+
+    fn prompt(&self, record: &Record) -> String {
+        let line = match self {
+            Instruction::Original => record.instruction.as_deref(),
+            Instruction::None => None,
+            Instruction::Text(line) => Some(line.as_str()),
+        };
+        match line {
+            Some(line) if record.question.is_empty() => line.to_string(),
+            Some(line) => format!("{}\n{line}", record.question),
+            None => record.question.clone(),
+        }
+    }
+}
+
+/// One task: its records, its prompts, its pictures.
+pub struct Task {
+    pub name: String,
+    pub metric: Metric,
+    pub max_new_tokens: usize,
+    pub source: Box<dyn Source>,
+    pub instruction: Instruction,
+    pub pictures: Pictures,
+    /// `[N, d_v]` by path.
+    features: RefCell<HashMap<String, Tensor>>,
+}
+
+/// Where a task's pictures are, and how they become a tower's input.
+pub struct Pictures {
+    pub root: PathBuf,
+    pub transform: Transform,
+    /// Every picture is grey: shows what a task asks of the eyes.
+    pub blank: bool,
+}
+
+/// A training sample.
+pub struct Sample {
+    pub example: Example,
+    pub image: Option<String>,
+}
+
+/// A question to answer.
+pub struct Question {
+    pub id: String,
+    pub prompt: String,
+    pub image: Option<String>,
+    pub reference: Reference,
+}
+
+impl Task {
+    pub fn new(
+        name: String,
+        metric: Metric,
+        max_new_tokens: usize,
+        source: Box<dyn Source>,
+        instruction: Instruction,
+        pictures: Pictures,
+    ) -> Task {
+        Task {
+            name,
+            metric,
+            max_new_tokens,
+            source,
+            instruction,
+            pictures,
+            features: RefCell::new(HashMap::new()),
+        }
+    }
+
+    /// Training samples with these numbers, in this order.
+    pub fn samples(&self, numbers: &[usize], prompter: &Prompter) -> Result<Vec<Sample>> {
+        self.records(Split::Train, numbers)?
+            .into_iter()
+            .map(|record| {
+                let answer = record.answers.first().with_context(|| {
+                    format!("task {}: training record `{}` has no answer", self.name, record.id)
+                })?;
+                let prompt = self.instruction.prompt(&record);
+                let example = prompter.example(&prompt, record.image.is_some(), answer)?;
+                Ok(Sample { example, image: record.image })
+            })
+            .collect()
+    }
+
+    /// The first `limit` questions of the test split, or all of them.
+    pub fn questions(&self, limit: Option<usize>) -> Result<Vec<Question>> {
+        let count = self.source.len(Split::Test)?;
+        let count = limit.map_or(count, |limit| limit.min(count));
+        ensure!(
+            count > 0,
+            "task {}: its test split is empty\nhint: `coin-host data verify` shows what the files hold",
+            self.name
+        );
+        let records = self.source.records(Split::Test, 0, count)?;
+        Ok(records
+            .into_iter()
+            .map(|record| Question {
+                prompt: self.instruction.prompt(&record),
+                id: record.id,
+                image: record.image,
+                reference: Reference {
+                    answers: record.answers,
+                    options: record.options,
+                    bbox: record.bbox,
+                    size: record.size,
+                },
+            })
+            .collect())
+    }
+
+    /// Prompt and reference of all records of a split, for the blind baseline.
+    pub fn references(&self, split: Split, limit: Option<usize>) -> Result<Vec<(String, Reference)>> {
+        let count = self.source.len(split)?;
+        let count = limit.map_or(count, |limit| limit.min(count));
+        let records = self.source.records(split, 0, count)?;
+        Ok(records
+            .into_iter()
+            .map(|record| {
+                let prompt = self.instruction.prompt(&record);
+                let reference = Reference {
+                    answers: record.answers,
+                    options: record.options,
+                    bbox: record.bbox,
+                    size: record.size,
+                };
+                (prompt, reference)
+            })
+            .collect())
+    }
+
+    /// Makes sure that the vision features of these pictures are there. Pictures are decoded on rayon threads.
+    pub fn see<'a>(&self, backbone: &Backbone, images: impl IntoIterator<Item = &'a str>) -> Result<()> {
+        let missing: Vec<String> = {
+            let known = self.features.borrow();
+            let mut missing: BTreeMap<&str, ()> = BTreeMap::new();
+            for image in images {
+                if !known.contains_key(image) {
+                    missing.insert(image, ());
+                }
+            }
+            missing.into_keys().map(str::to_string).collect()
+        };
+        let pictures = &self.pictures;
+        for paths in missing.chunks(TOWER_BATCH) {
+            let pixels: Vec<Vec<f32>> = paths
+                .par_iter()
+                .map(|path| pictures.pixels(path))
+                .collect::<Result<_>>()
+                .with_context(|| format!("task {}", self.name))?;
+            let side = i64::from(pictures.transform.size);
+            let batch =
+                Tensor::f_from_slice(&pixels.concat())?.f_view([paths.len() as i64, 3, side, side])?;
+            let features = backbone.image_features(&batch)?;
+            let mut known = self.features.borrow_mut();
+            for (row, path) in paths.iter().enumerate() {
+                known.insert(path.clone(), features.f_get(row as i64)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// The vision features of a picture that was seen, `[N, d_v]`.
+    pub fn features(&self, image: &str) -> Result<Tensor> {
+        let known = self.features.borrow();
+        let features = known.get(image).with_context(|| format!("picture `{image}` was not prepared"))?;
+        Ok(features.shallow_clone())
+    }
+
+    fn records(&self, split: Split, numbers: &[usize]) -> Result<Vec<Record>> {
+        // Runs of neighbours are read in one call.
+        let mut order: Vec<usize> = (0..numbers.len()).collect();
+        order.sort_by_key(|&place| numbers[place]);
+        let mut records: Vec<Option<Record>> = vec![None; numbers.len()];
+        let mut at = 0;
+        while at < order.len() {
+            let mut end = at + 1;
+            while end < order.len() && numbers[order[end]] <= numbers[order[end - 1]] + 1 {
+                end += 1;
+            }
+            let (first, last) = (numbers[order[at]], numbers[order[end - 1]]);
+            let read = self.source.records(split, first, last + 1)?;
+            ensure!(
+                read.len() == last + 1 - first,
+                "task {}: the dataset gave {} records where {} were asked for",
+                self.name,
+                read.len(),
+                last + 1 - first
+            );
+            for &place in &order[at..end] {
+                records[place] = Some(read[numbers[place] - first].clone());
+            }
+            at = end;
+        }
+        Ok(records.into_iter().flatten().collect())
+    }
+}
+
+impl Pictures {
+    fn pixels(&self, path: &str) -> Result<Vec<f32>> {
+        let within = Path::new(path);
+        let climbs = within.is_absolute() || within.components().any(|part| part == Component::ParentDir);
+        ensure!(
+            !climbs,
+            "image path `{path}` leaves the image root\nhint: paths in the annotation files are relative to it"
+        );
+        let full = self.root.join(within);
+        let name = full.display().to_string();
+        let bytes = std::fs::read(&full).with_context(|| format!("image `{name}` cannot be read"))?;
+        let mut picture = decode(&bytes, &name, Limits::default())?.to_rgb8();
+        if self.blank {
+            picture.pixels_mut().for_each(|pixel| *pixel = image::Rgb([128, 128, 128]));
+        }
+        self.transform.apply(&picture)
+    }
+}

@@ -1,0 +1,115 @@
+//! The answering engine: questions of a task to answers, and answers to scores.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use coin_plugin_api::Record;
+use serde::{Deserialize, Serialize};
+
+use crate::data::prompt::Prompter;
+use crate::data::task::{Question, Task};
+use crate::eval::scorer::{Scorer, score};
+use crate::model::{Backbone, GenerationConfig, LinearHook, Prompt, Tokenizer, generate};
+
+/// An answer, as a line of a predictions file: CoIN's fields, then ours.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    pub question_id: String,
+    pub prompt: String,
+    pub text: String,
+    /// In `0..=1`, by scorer.
+    pub scores: BTreeMap<String, f64>,
+}
+
+/// What answers come from.
+pub struct Engine<'a> {
+    pub backbone: &'a Backbone,
+    pub tokenizer: &'a Tokenizer,
+    pub prompter: &'a Prompter<'a>,
+    pub scorers: &'a [Scorer],
+    pub batch_size: usize,
+    pub limit: Option<usize>,
+}
+
+impl Engine<'_> {
+    /// Answers and scores the task's test questions, greedily. `seen` hears how many are done.
+    pub fn answer(
+        &self,
+        task: &Task,
+        hook: &dyn LinearHook,
+        seen: &mut dyn FnMut(usize, usize),
+    ) -> Result<Vec<Answer>> {
+        let questions = task.questions(self.limit)?;
+        task.see(self.backbone, questions.iter().filter_map(|question| question.image.as_deref()))?;
+        let prompts: Vec<Prompt> = questions
+            .iter()
+            .map(|question| {
+                let input_ids = self.prompter.prompt(&question.prompt, question.image.is_some())?;
+                let image_features =
+                    question.image.as_deref().map(|image| task.features(image)).transpose()?;
+                Ok(Prompt { input_ids, image_features })
+            })
+            .collect::<Result<_>>()?;
+        seen(0, questions.len());
+        let config = GenerationConfig {
+            max_new_tokens: task.max_new_tokens,
+            batch_size: self.batch_size,
+            end_token: self.prompter.end_token(),
+        };
+        let tokens = generate(self.backbone, hook, &prompts, &config)
+            .with_context(|| format!("answering task {}", task.name))?;
+        let answers = questions
+            .into_iter()
+            .zip(tokens)
+            .map(|(question, tokens)| {
+                self.scored(task, question, self.tokenizer.decode(&tokens)?.trim().to_string())
+            })
+            .collect::<Result<Vec<_>>>()?;
+        seen(answers.len(), answers.len());
+        Ok(answers)
+    }
+
+    fn scored(&self, task: &Task, question: Question, text: String) -> Result<Answer> {
+        let record = Record {
+            id: question.id.clone(),
+            image: question.image.clone(),
+            question: question.prompt.clone(),
+            instruction: None,
+            options: question.reference.options.clone(),
+            answers: question.reference.answers.clone(),
+            bbox: question.reference.bbox,
+            size: question.reference.size,
+        };
+        let own = task.source.score(&text, &record)?;
+        let scores = self
+            .scorers
+            .iter()
+            .map(|&scorer| {
+                let value = own.unwrap_or_else(|| score(scorer, task.metric, &text, &question.reference));
+                (scorer.name().to_string(), value)
+            })
+            .collect();
+        Ok(Answer { question_id: question.id, prompt: question.prompt, text, scores })
+    }
+}
+
+/// Mean score in percent under a scorer; the order of answers fixes the order of the sum.
+pub fn percent(answers: &[Answer], scorer: Scorer) -> f64 {
+    let sum: f64 = answers.iter().filter_map(|answer| answer.scores.get(scorer.name())).sum();
+    100.0 * sum / answers.len().max(1) as f64
+}
+
+/// Writes a predictions file, one answer a line; a reader never sees half of it.
+pub fn write(path: &Path, answers: &[Answer]) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    for answer in answers {
+        serde_json::to_writer(&mut file, answer)?;
+        file.write_all(b"\n")?;
+    }
+    file.persist(path).with_context(|| format!("{} cannot be written", path.display()))?;
+    Ok(())
+}

@@ -1,0 +1,234 @@
+//! What adapters may ask of the host during a pass.
+
+use std::cell::{Cell as Slot, RefCell};
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use coin_plugin_api::Need;
+use coin_plugin_api::abi::{RawModel, RawRow, RawSite, RawStep};
+use tch::{Kind, Tensor, no_grad};
+
+use crate::data::collate::TrainingBatch;
+use crate::model::{Pass, Phase};
+use crate::ops::services::Services;
+use crate::stream::random::seed;
+use crate::train::cell::Cell;
+use crate::train::describe;
+use crate::train::forward::{PassState, Purpose};
+
+/// The services of one pass: over a training batch, or over prompts and their answers.
+pub(super) struct AdapterServices<'c> {
+    cell: &'c Cell<'c>,
+    batch: Option<&'c TrainingBatch>,
+    purpose: Purpose,
+    /// The task being answered, by place in the world.
+    task: Option<usize>,
+    pass: PassState,
+    site: Slot<usize>,
+    entry: Slot<usize>,
+    calls: Slot<u64>,
+    terms: RefCell<Vec<(String, Tensor)>>,
+    /// By key: the rows it was kept for, and one row of the tensor for each.
+    sequences: RefCell<BTreeMap<String, (Vec<usize>, Tensor)>>,
+}
+
+impl<'c> AdapterServices<'c> {
+    pub(super) fn new(
+        cell: &'c Cell<'c>,
+        batch: Option<&'c TrainingBatch>,
+        purpose: Purpose,
+        task: Option<usize>,
+    ) -> AdapterServices<'c> {
+        AdapterServices {
+            cell,
+            batch,
+            purpose,
+            task,
+            pass: PassState::default(),
+            site: Slot::new(0),
+            entry: Slot::new(0),
+            calls: Slot::new(0),
+            terms: RefCell::new(Vec::new()),
+            sequences: RefCell::new(BTreeMap::new()),
+        }
+    }
+
+    pub(super) fn begin(&self, pass: &Pass) -> Result<()> {
+        let input = pass.input;
+        self.pass.phase.set(Some(pass.phase));
+        self.pass.rows.borrow_mut().clone_from(&input.rows);
+        *self.pass.attention_mask.borrow_mut() = Some(input.attention_mask.shallow_clone());
+        if pass.phase != Phase::Decode {
+            *self.pass.input_ids.borrow_mut() = Some(input.input_ids.shallow_clone());
+            *self.pass.features.borrow_mut() = match &input.images {
+                Some(images) => Some(describe::pooled_images(images, input.input_ids.size2()?)?),
+                None => None,
+            };
+        }
+        Ok(())
+    }
+
+    pub(super) fn at_site(&self, site: usize, entry: usize) {
+        self.site.set(site);
+        self.entry.set(entry);
+        self.calls.set(0);
+    }
+
+    pub(super) fn take_terms(&self) -> Vec<(String, Tensor)> {
+        self.terms.take()
+    }
+
+    fn need(&self, need: Need) -> Result<()> {
+        describe::granted(self.cell, self.entry.get(), need)
+    }
+
+    fn input_ids(&self) -> Result<Tensor> {
+        let ids = self.pass.input_ids.borrow();
+        Ok(ids.as_ref().context("no pass has begun")?.shallow_clone())
+    }
+}
+
+impl Services for AdapterServices<'_> {
+    fn hook(&self) -> String {
+        format!("adapt of plugin `{}`", self.cell.plugin(self.entry.get()))
+    }
+
+    fn model(&self) -> Result<RawModel> {
+        Ok(describe::model(self.cell.world.backbone))
+    }
+
+    fn sites(&self) -> Result<Vec<RawSite>> {
+        Ok(describe::sites(self.cell.world.backbone))
+    }
+
+    fn site_weight(&self, site: u64) -> Result<Tensor> {
+        describe::site_weight(self.cell.world.backbone, site)
+    }
+
+    fn site_bias(&self, site: u64) -> Result<Option<Tensor>> {
+        describe::site_bias(self.cell.world.backbone, site)
+    }
+
+    fn value(&self, id: u64) -> Result<Tensor> {
+        Ok(self.cell.parameters.borrow().get(id)?.tensor.shallow_clone())
+    }
+
+    fn step(&self) -> Result<RawStep> {
+        let phase = match (self.pass.phase.get(), self.purpose) {
+            (Some(Phase::Prefill), _) => 1,
+            (Some(Phase::Decode), _) => 2,
+            (_, Purpose::Train) => 0,
+            (_, Purpose::Teacher) => 3,
+            (_, Purpose::Extra) => 4,
+        };
+        Ok(describe::step(self.cell, phase, self.pass.rows.borrow().len()))
+    }
+
+    fn attention_mask(&self) -> Result<Tensor> {
+        Ok(self.pass.attention_mask.borrow().as_ref().context("no pass has begun")?.shallow_clone())
+    }
+
+    fn label_mask(&self) -> Result<Tensor> {
+        match self.batch {
+            Some(batch) => describe::label_mask(batch),
+            None => bail!("`label_mask` is not available while answering"),
+        }
+    }
+
+    fn image_features(&self) -> Result<Tensor> {
+        self.need(Need::ImageFeatures)?;
+        match self.pass.features.borrow().as_ref() {
+            Some(features) => Ok(features.shallow_clone()),
+            None => {
+                let width = describe::model(self.cell.world.backbone).image_features as i64;
+                Ok(Tensor::f_zeros(
+                    [self.pass.rows.borrow().len() as i64, width],
+                    (Kind::Float, self.cell.world.backbone.device()),
+                )?)
+            }
+        }
+    }
+
+    fn text_features(&self) -> Result<Tensor> {
+        self.need(Need::TextFeatures)?;
+        let ids = self.input_ids()?;
+        describe::pooled_text(self.cell.world.backbone, &ids, self.batch, &self.attention_mask()?)
+    }
+
+    fn task_index(&self) -> Result<u64> {
+        match self.task {
+            None => Ok(self.cell.position.get().stage as u64),
+            Some(task) => {
+                self.need(Need::TaskIdAtTest)?;
+                let stage = self.cell.stages.iter().position(|tasks| tasks.contains(&task));
+                Ok(stage.context("the task is not in the stream")? as u64)
+            }
+        }
+    }
+
+    fn add_term(&self, name: &str, value: &Tensor) -> Result<()> {
+        ensure!(value.numel() == 1, "add_term `{name}`: a scalar is needed, not shape {:?}", value.size());
+        if self.purpose == Purpose::Train {
+            self.terms.borrow_mut().push((name.to_string(), value.shallow_clone()));
+        }
+        Ok(())
+    }
+
+    fn count(&self, buffer: u64, delta: &Tensor) -> Result<()> {
+        let parameters = self.cell.parameters.borrow();
+        let target = parameters.get(buffer)?;
+        ensure!(target.buffer, "count: `{}` is not a buffer", target.name);
+        if self.purpose == Purpose::Train && self.batch.is_some() {
+            let _sum = no_grad(|| target.tensor.shallow_clone().f_add_(&delta.f_detach()?))?;
+        }
+        Ok(())
+    }
+
+    fn sequence(&self, key: &str) -> Result<Option<Tensor>> {
+        let sequences = self.sequences.borrow();
+        let key = format!("{}/{}/{key}", self.entry.get(), self.site.get());
+        let Some((kept, tensor)) = sequences.get(&key) else { return Ok(None) };
+        let rows = self.pass.rows.borrow();
+        let places: Option<Vec<i64>> = rows
+            .iter()
+            .map(|row| kept.iter().position(|known| known == row).map(|place| place as i64))
+            .collect();
+        let Some(places) = places else { return Ok(None) };
+        let index = Tensor::f_from_slice(&places)?.f_to_device(tensor.device())?;
+        Ok(Some(tensor.f_index_select(0, &index)?))
+    }
+
+    fn set_sequence(&self, key: &str, value: &Tensor) -> Result<()> {
+        let rows = self.pass.rows.borrow().clone();
+        ensure!(
+            value.size().first() == Some(&(rows.len() as i64)),
+            "set_sequence `{key}`: shape {:?} for {} rows",
+            value.size(),
+            rows.len()
+        );
+        let key = format!("{}/{}/{key}", self.entry.get(), self.site.get());
+        self.sequences.borrow_mut().insert(key, (rows, value.shallow_clone()));
+        Ok(())
+    }
+
+    fn rows(&self) -> Result<Vec<RawRow>> {
+        bail!("`rows` is not available in an adapter: it sees a batch, not where its rows come from")
+    }
+
+    fn seed(&self, stream: &str) -> Result<u64> {
+        let at = self.cell.position.get();
+        let call = self.calls.get();
+        self.calls.set(call + 1);
+        let name = format!("{}/adapt/{stream}", self.cell.plugin(self.entry.get()));
+        let indices = [at.stage, at.step, at.micro_batch, self.site.get()].map(|index| index as u64);
+        Ok(seed(self.cell.seed, &name, &[&indices[..], &[call]].concat()))
+    }
+
+    fn training(&self) -> bool {
+        self.purpose == Purpose::Train && self.batch.is_some()
+    }
+
+    fn call_op_granted(&self) -> bool {
+        self.need(Need::CallOp).is_ok()
+    }
+}

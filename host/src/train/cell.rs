@@ -1,0 +1,235 @@
+//! A cell: one method on one order with one seed. Its state, and forward passes through the model as the method makes it.
+
+use std::cell::{Cell as Slot, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use coin_plugin_api::Need;
+use tch::{Kind, Tensor};
+
+use crate::config::{RunConfig, StackEntry};
+use crate::data::collate::TrainingBatch;
+use crate::data::prompt::Prompter;
+use crate::data::task::{Sample, Task};
+use crate::model::{Backbone, Tokenizer};
+use crate::plugin::{Adapter, Strategy};
+use crate::train::parameters::Parameters;
+use crate::train::replay::ReplayBuffer;
+
+/// What every cell of a worker shares: the frozen model, the tasks, the configuration.
+pub struct World<'a> {
+    pub config: &'a RunConfig,
+    pub backbone: &'a Backbone,
+    pub tokenizer: &'a Tokenizer,
+    pub prompter: Prompter<'a>,
+    /// In the configuration's order.
+    pub tasks: &'a [Task],
+}
+
+/// One plugin of the stack.
+pub struct Entry {
+    pub plugin: String,
+    pub version: String,
+    pub config: StackEntry,
+    /// What it declared to need, all of it granted.
+    pub grants: BTreeSet<Need>,
+}
+
+/// The adapter of a site and the tensors it gets there.
+pub struct Adapted {
+    /// Place in [`Cell::adapters`].
+    pub adapter: usize,
+    pub parameters: Vec<u64>,
+}
+
+/// The state of a cell. Hooks reach it through services while the loop runs, hence the inner mutability; strategies are kept
+/// beside it, since they are called with it.
+pub struct Cell<'a> {
+    pub world: &'a World<'a>,
+    pub seed: u64,
+    /// Tasks of each stage, by place in [`World::tasks`]; joint training has one stage with all of them.
+    pub stages: Vec<Vec<usize>>,
+    pub entries: Vec<Entry>,
+    /// With the place of their entry in the stack.
+    pub adapters: Vec<(usize, Adapter)>,
+    pub parameters: RefCell<Parameters>,
+    pub replay: RefCell<ReplayBuffer>,
+    /// By site.
+    pub adapted: RefCell<Vec<Option<Adapted>>>,
+    /// Batches that strategies asked for.
+    pub batches: RefCell<BTreeMap<u64, Rc<TrainingBatch>>>,
+    pub next_batch: Slot<u64>,
+    pub position: Slot<Position>,
+    /// Named numbers that plugins reported and that were not written yet.
+    pub metrics: RefCell<Vec<(String, f64)>>,
+    /// Rows of forward passes beyond training and answering.
+    pub extra_rows: Slot<u64>,
+    samples: RefCell<BTreeMap<u64, Rc<Sample>>>,
+}
+
+/// Where a cell stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    pub stage: usize,
+    pub step: usize,
+    pub steps: usize,
+    pub micro_batch: usize,
+}
+
+/// A strategy with the place of its entry in the stack.
+pub type Strategies = Vec<(usize, Strategy)>;
+
+impl<'a> Cell<'a> {
+    /// A cell without a method yet; [`super::build::build`] adds it.
+    pub fn new(
+        world: &'a World<'a>,
+        seed: u64,
+        stages: Vec<Vec<usize>>,
+        entries: Vec<Entry>,
+    ) -> Result<Cell<'a>> {
+        let mut parameters = Parameters::new(seed, world.backbone.device());
+        let training = &world.config.training;
+        if training.projector_learning_rate > 0.0 {
+            parameters.add_projector(world.backbone, true)?;
+        }
+        Ok(Cell {
+            world,
+            seed,
+            stages,
+            entries,
+            adapters: Vec::new(),
+            parameters: RefCell::new(parameters),
+            replay: RefCell::new(ReplayBuffer::default()),
+            adapted: RefCell::new(Vec::new()),
+            batches: RefCell::new(BTreeMap::new()),
+            next_batch: Slot::new(0),
+            position: Slot::new(Position::default()),
+            metrics: RefCell::new(Vec::new()),
+            extra_rows: Slot::new(0),
+            samples: RefCell::new(BTreeMap::new()),
+        })
+    }
+
+    /// Finds the adapter of each site anew, after tensors were registered.
+    ///
+    /// # Errors
+    /// Two adapters with tensors at one site.
+    pub fn assign_sites(&self) -> Result<()> {
+        let parameters = self.parameters.borrow();
+        let sites = self.world.backbone.sites();
+        let mut adapted: Vec<Option<Adapted>> = Vec::with_capacity(sites.len());
+        for site in sites {
+            let mut found: Option<Adapted> = None;
+            for (adapter, (entry, _)) in self.adapters.iter().enumerate() {
+                let ids = parameters.at_site(*entry, site.index);
+                if ids.is_empty() {
+                    continue;
+                }
+                if let Some(first) = &found {
+                    let name = |adapter: usize| &self.entries[self.adapters[adapter].0].plugin;
+                    bail!(
+                        "two adapters at one site: `{}` and `{}` both registered tensors at `{}`\nhint: a stack has at most one adapter a site; give them different target_modules",
+                        name(first.adapter),
+                        name(adapter),
+                        site.path
+                    );
+                }
+                found = Some(Adapted { adapter, parameters: ids });
+            }
+            adapted.push(found);
+        }
+        *self.adapted.borrow_mut() = adapted;
+        Ok(())
+    }
+
+    /// The reference of a training sample: its task and its number there.
+    pub fn sample_ref(task: usize, number: usize) -> u64 {
+        ((task as u64) << 40) | number as u64
+    }
+
+    fn resolve(sample: u64) -> (usize, usize) {
+        ((sample >> 40) as usize, (sample & ((1 << 40) - 1)) as usize)
+    }
+
+    /// Whether strategies may use a sample now: one of this stage, or one in the replay buffer.
+    pub fn may_see(&self, sample: u64) -> bool {
+        let (task, _) = Cell::resolve(sample);
+        let of_stage = self.stages.get(self.position.get().stage).is_some_and(|tasks| tasks.contains(&task));
+        of_stage || self.replay.borrow().slot_of(sample).is_some()
+    }
+
+    /// The samples behind references, tokenised once.
+    pub fn samples(&self, references: &[u64]) -> Result<Vec<Rc<Sample>>> {
+        let mut missing: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for reference in references {
+            if !self.samples.borrow().contains_key(reference) {
+                let (task, number) = Cell::resolve(*reference);
+                missing.entry(task).or_default().push(number);
+            }
+        }
+        for (task, mut numbers) in missing {
+            numbers.sort_unstable();
+            numbers.dedup();
+            let source = self.world.tasks.get(task).context("a sample of a task that is not there")?;
+            let read = source.samples(&numbers, &self.world.prompter)?;
+            let mut known = self.samples.borrow_mut();
+            for (number, sample) in numbers.iter().zip(read) {
+                known.insert(Cell::sample_ref(task, *number), Rc::new(sample));
+            }
+        }
+        let known = self.samples.borrow();
+        references
+            .iter()
+            .map(|reference| known.get(reference).cloned().context("a sample was not read"))
+            .collect()
+    }
+
+    /// Forgets tokenised samples that are neither of this stage nor in the replay buffer.
+    pub fn forget_samples(&self) {
+        self.samples.borrow_mut().retain(|reference, _| self.may_see(*reference));
+    }
+
+    /// A training batch of these samples.
+    pub fn batch(&self, references: &[u64]) -> Result<TrainingBatch> {
+        ensure!(!references.is_empty(), "a batch needs at least one sample");
+        let samples = self.samples(references)?;
+        let mut features: Vec<Option<Tensor>> = Vec::with_capacity(samples.len());
+        let mut wanted: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
+        for (reference, sample) in references.iter().zip(&samples) {
+            if let Some(image) = &sample.image {
+                wanted.entry(Cell::resolve(*reference).0).or_default().push(image);
+            }
+        }
+        for (task, images) in wanted {
+            self.world.tasks[task].see(self.world.backbone, images)?;
+        }
+        for (reference, sample) in references.iter().zip(&samples) {
+            let task = &self.world.tasks[Cell::resolve(*reference).0];
+            features.push(sample.image.as_deref().map(|image| task.features(image)).transpose()?);
+        }
+        let rows: Vec<_> = samples
+            .iter()
+            .zip(&features)
+            .map(|(sample, features)| (&sample.example, features.as_ref()))
+            .collect();
+        let image_token = self.world.backbone.config().image_token_index;
+        TrainingBatch::new(&rows, image_token, self.world.prompter.end_token(), self.world.backbone.device())
+    }
+
+    /// Mean cross-entropy of logits `[K, V]` at a batch's supervised positions.
+    pub fn task_loss(&self, logits: &Tensor, batch: &TrainingBatch) -> Result<Tensor> {
+        Ok(logits.f_to_kind(Kind::Float)?.f_cross_entropy_loss::<Tensor>(
+            &batch.targets,
+            None,
+            tch::Reduction::Mean,
+            -100,
+            0.0,
+        )?)
+    }
+
+    /// The name and version of an entry's plugin.
+    pub fn plugin(&self, entry: usize) -> &str {
+        self.entries.get(entry).map_or("host", |entry| entry.plugin.as_str())
+    }
+}

@@ -1,0 +1,163 @@
+//! Forward passes: the frozen model with the trained projector and the stack's adapters in place.
+
+use std::cell::{Cell as Slot, RefCell};
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+use tch::Tensor;
+
+use crate::data::collate::TrainingBatch;
+use crate::model::{LinearHook, Pass, Phase, Site};
+use crate::train::adapter_services::AdapterServices;
+use crate::train::cell::Cell;
+
+/// What a pass over a training batch is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Training: dropout, terms and counts of adapters.
+    Train,
+    /// A snapshot teaches.
+    Teacher,
+    /// A strategy asked for it.
+    Extra,
+}
+
+/// What a pass over a training batch gave.
+pub struct Forward {
+    /// `[K, V]` at supervised positions.
+    pub logits: Tensor,
+    /// Named terms that adapters added.
+    pub terms: Vec<(String, Tensor)>,
+}
+
+/// Weights of sites with the adapters' deltas folded in, by site.
+pub type Merged = BTreeMap<usize, Tensor>;
+
+impl Cell<'_> {
+    /// Logits of a training batch at its supervised positions, under the tensors in force or those of a snapshot.
+    pub fn forward(
+        &self,
+        batch: &TrainingBatch,
+        purpose: Purpose,
+        snapshot: Option<&str>,
+    ) -> Result<Forward> {
+        let services = AdapterServices::new(self, Some(batch), purpose, None);
+        let parameters = self.parameters.borrow();
+        let values = snapshot.map(|name| parameters.snapshot_values(name)).transpose()?;
+        let logits = {
+            let hook = CellHook { cell: self, services: &services, values, merged: None };
+            let hidden = self.world.backbone.hidden_at(&batch.input, &batch.positions, &hook, None)?;
+            self.world.backbone.logits(&hidden)?
+        };
+        if purpose != Purpose::Train {
+            self.extra_rows.set(self.extra_rows.get() + batch.input.rows.len() as u64);
+        }
+        Ok(Forward { logits, terms: services.take_terms() })
+    }
+
+    /// Lends the model as the method makes it to something that answers. Where every adapted site can be folded into its weight,
+    /// the answers come from folded copies.
+    pub fn answering<T>(&self, task: usize, body: impl FnOnce(&dyn LinearHook) -> Result<T>) -> Result<T> {
+        let merged = self.merge()?;
+        let services = AdapterServices::new(self, None, Purpose::Extra, Some(task));
+        body(&CellHook { cell: self, services: &services, values: None, merged: merged.as_ref() })
+    }
+
+    /// Copies of the weights with every adapter folded in; none where some adapter cannot be.
+    pub fn merge(&self) -> Result<Option<Merged>> {
+        let (parameters, adapted) = (self.parameters.borrow(), self.adapted.borrow());
+        let mut merged = Merged::new();
+        for (site, adapted) in self.world.backbone.sites().iter().zip(adapted.iter()) {
+            let Some(adapted) = adapted else { continue };
+            let values: Vec<Tensor> = adapted
+                .parameters
+                .iter()
+                .map(|id| Ok(parameters.get(*id)?.tensor.f_detach()?))
+                .collect::<Result<_>>()?;
+            let Some(delta) = self.adapters[adapted.adapter].1.merged_delta(site, &values)? else {
+                return Ok(None);
+            };
+            let (weight, _) = match parameters.projector(&site.path) {
+                Some(trained) => trained,
+                None => self.world.backbone.site_parameters(site)?,
+            };
+            let folded = tch::no_grad(|| -> Result<Tensor> {
+                Ok(weight.f_to_kind(tch::Kind::Float)?.f_add(&delta)?.f_to_kind(weight.kind())?)
+            })
+            .with_context(|| format!("merged_delta at `{}`", site.path))?;
+            merged.insert(site.index, folded);
+        }
+        Ok(Some(merged))
+    }
+}
+
+/// Stands for every linear of language model and projector.
+struct CellHook<'c> {
+    cell: &'c Cell<'c>,
+    services: &'c AdapterServices<'c>,
+    /// In place of the tensors in force.
+    values: Option<&'c [Option<Tensor>]>,
+    merged: Option<&'c Merged>,
+}
+
+impl LinearHook for CellHook<'_> {
+    fn linear(&self, site: &Site, weight: &Tensor, bias: Option<&Tensor>, input: &Tensor) -> Result<Tensor> {
+        let parameters = self.cell.parameters.borrow();
+        let trained = parameters.projector(&site.path);
+        let bias = trained.map_or(bias, |(_, bias)| bias);
+        if let Some(folded) = self.merged.and_then(|merged| merged.get(&site.index)) {
+            return Ok(input.f_linear(folded, bias)?);
+        }
+        let weight = trained.map_or(weight, |(weight, _)| weight);
+        let output = self.plain(site, weight, bias, input)?;
+        let adapted = self.cell.adapted.borrow();
+        let Some(adapted) = adapted.get(site.index).and_then(Option::as_ref) else { return Ok(output) };
+        self.services.at_site(site.index, self.cell.adapters[adapted.adapter].0);
+        let mut values: Vec<Tensor> = Vec::with_capacity(adapted.parameters.len());
+        for id in &adapted.parameters {
+            values.push(self.value(*id, &parameters.get(*id)?.tensor).shallow_clone());
+        }
+        Ok(self.cell.adapters[adapted.adapter].1.adapt(site, input, &output, &values, self.services)?)
+    }
+
+    fn begin(&self, pass: &Pass) -> Result<()> {
+        self.services.begin(pass)
+    }
+
+    fn is_token_local(&self) -> bool {
+        self.merged.is_some() || self.cell.adapters.iter().all(|(_, adapter)| adapter.token_local())
+    }
+}
+
+impl CellHook<'_> {
+    fn value<'t>(&'t self, id: u64, in_force: &'t Tensor) -> &'t Tensor {
+        let snapshot = self.values.and_then(|values| values.get(id as usize)).and_then(Option::as_ref);
+        snapshot.unwrap_or(in_force)
+    }
+
+    /// The linear itself, with the projector's weights of the snapshot where one is in force.
+    fn plain(&self, site: &Site, weight: &Tensor, bias: Option<&Tensor>, input: &Tensor) -> Result<Tensor> {
+        if self.values.is_some() {
+            let parameters = self.cell.parameters.borrow();
+            let of = |name: &str| {
+                let id = parameters.id(&format!("{}.{}.{name}", super::parameters::HOST, site.path))?;
+                self.values.and_then(|values| values.get(id as usize)).and_then(Option::as_ref)
+            };
+            if let Some(weight) = of("weight") {
+                return Ok(input.f_linear(weight, of("bias"))?);
+            }
+        }
+        Ok(input.f_linear(weight, bias)?)
+    }
+}
+
+/// Where the answering engine or the loop stands in a pass, for services.
+#[derive(Default)]
+pub(super) struct PassState {
+    pub(super) phase: Slot<Option<Phase>>,
+    /// Rows of a generation by the caller's numbers.
+    pub(super) rows: RefCell<Vec<usize>>,
+    pub(super) attention_mask: RefCell<Option<Tensor>>,
+    pub(super) input_ids: RefCell<Option<Tensor>>,
+    pub(super) features: RefCell<Option<Tensor>>,
+}
