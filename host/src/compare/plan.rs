@@ -21,6 +21,9 @@ impl fmt::Display for Cell {
     }
 }
 
+/// Test items assumed of a task whose size is not known before it is opened.
+const ITEMS: usize = 300;
+
 /// All that a run does.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Plan {
@@ -30,6 +33,10 @@ pub struct Plan {
     pub cells: Vec<Cell>,
     /// Reference runs with the seed of each.
     pub references: Vec<(String, u64)>,
+    /// Optimizer steps of all cells and references; none where the length of the data decides.
+    pub steps: Option<usize>,
+    /// Answers of all cells and references, where `evaluation.limit` or 300 items a task are asked for.
+    pub answers: usize,
     /// sha256 of the configuration.
     pub config: String,
 }
@@ -48,11 +55,18 @@ impl Plan {
         let reference = |reference: &Reference, seed| (format!("joint of {}", reference.method), seed);
         let references =
             config.seeds.iter().flat_map(|&seed| config.references.iter().map(move |r| reference(r, seed)));
+        let references: Vec<(String, u64)> = references.collect();
+        let tasks = config.tasks.len();
+        let items = config.evaluation.limit.unwrap_or(ITEMS);
+        // A cell answers every task after each stage; a reference answers every task once, and so does zero-shot.
+        let trained = cells.len() + references.len();
         Plan {
             name: config.name.clone(),
             tasks: config.tasks.iter().map(|(name, _)| name.clone()).collect(),
+            steps: config.training.steps.map(|steps| steps * tasks * trained),
+            answers: items * tasks * (cells.len() * tasks + references.len() + 1),
             cells,
-            references: references.collect(),
+            references,
             config: config.content_hash(),
         }
     }
@@ -66,6 +80,11 @@ impl fmt::Display for Plan {
         for cell in &self.cells {
             writeln!(f, "  {cell}")?;
         }
+        match self.steps {
+            Some(steps) => write!(f, "work: {steps} optimizer steps")?,
+            None => f.write_str("work: optimizer steps by the size of the data")?,
+        }
+        writeln!(f, ", about {} answers", self.answers)?;
         f.write_str("references: zero-shot, blind")?;
         for (reference, seed) in &self.references {
             write!(f, ", {reference} with seed {seed}")?;

@@ -95,13 +95,8 @@ fn check(config: &RunConfig, shelf: &mut Shelf, parts: &mut Option<Parts>) -> Re
                     continue;
                 }
                 seen.push(name);
-                let built = build(
-                    &world,
-                    &mut |plugin| Ok(shelf.plugin(plugin)?),
-                    stack,
-                    0,
-                    stages_in_order(config),
-                );
+                let built =
+                    build(&world, &mut |plugin| Ok(shelf.plugin(plugin)?), stack, 0, stages_in_order(config));
                 match built {
                     Ok(_) => plugins.push((name.clone(), uses(shelf, stack))),
                     Err(error) => refusals.push(refuse(Some(name), &error)),
@@ -114,7 +109,8 @@ fn check(config: &RunConfig, shelf: &mut Shelf, parts: &mut Option<Parts>) -> Re
 
 /// 3 for a refused plugin, 2 for everything else that is found before the first cell.
 fn exit_code(error: &anyhow::Error) -> u8 {
-    let code = error.chain().find_map(|cause| cause.downcast_ref::<PluginError>()).map(PluginError::exit_code);
+    let code =
+        error.chain().find_map(|cause| cause.downcast_ref::<PluginError>()).map(PluginError::exit_code);
     code.unwrap_or(2).max(2)
 }
 

@@ -83,7 +83,9 @@ pub fn tasks(config: &RunConfig, backbone: &Backbone, shelf: &mut Shelf) -> Resu
         let instruction = Instruction::parse(&task.instruction);
         let transform = match config.backbone.path {
             Location::Builtin(_) => Transform::tiny(),
-            Location::Folder(_) => Transform::clip(backbone.config().vision_config.image_size as u32, Aspect::Pad),
+            Location::Folder(_) => {
+                Transform::clip(backbone.config().vision_config.image_size as u32, Aspect::Pad)
+            }
         };
         let pictures = Pictures { root, transform, blank: config.protocol.blank_pictures };
         tasks.push(Task::new(name.clone(), metric, task.max_new_tokens, source, instruction, pictures));

@@ -382,7 +382,8 @@ fn the_built_in_backbone_names_what_it_sees() {
         .iter()
         .map(|sample| {
             let pixels = Transform::tiny().apply(&sample.picture).expect("pixels");
-            let features = backbone.image_features(&Tensor::from_slice(&pixels).view([1, 3, 64, 64])).expect("features");
+            let features =
+                backbone.image_features(&Tensor::from_slice(&pixels).view([1, 3, 64, 64])).expect("features");
             let input_ids = prompter.prompt(&sample.prompt, true).expect("encodes");
             Prompt { input_ids, image_features: Some(features.get(0)) }
         })

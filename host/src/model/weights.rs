@@ -93,8 +93,7 @@ pub fn check(config: &ModelConfig, tensors: &BTreeMap<String, Tensor>) -> Result
 /// `path` that then takes its name: a reader never sees half a file.
 pub fn save(path: &Path, tensors: &BTreeMap<String, Tensor>, kind: Option<Kind>) -> Result<()> {
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let file = shared_file(folder)
-        .with_context(|| format!("no file can be made in {}", folder.display()))?;
+    let file = shared_file(folder).with_context(|| format!("no file can be made in {}", folder.display()))?;
     let mut stored: Vec<(&String, Stored)> = Vec::with_capacity(tensors.len());
     for (name, tensor) in tensors {
         let tensor = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_to_kind(kind.unwrap_or(tensor.kind()))?;

@@ -1,5 +1,5 @@
 //! `results.json`, the primary artifact of a run: every table, page and plot is derived from it. All scores are percentages.
-//! The format is described in `docs/results.md`; a change that old readers would misread gets a new schema number.
+//! The format is described in `docs/results-format.md`; a change that old readers would misread gets a new schema number.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -376,7 +376,7 @@ mod tests {
     #[test]
     fn the_documented_example_is_read_and_its_metrics_are_right() {
         let page =
-            fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/results.md")).expect("the page");
+            fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/results-format.md")).expect("the page");
         let (_, rest) = page.split_once("```json\n").expect("an example");
         let (example, _) = rest.split_once("```").expect("its end");
         let folder = tempfile::tempdir().expect("a folder");

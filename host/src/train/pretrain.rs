@@ -202,7 +202,8 @@ mod tests {
 
     #[test]
     fn a_run_that_was_interrupted_ends_with_the_same_weights() {
-        let (whole, resumed) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let (whole, resumed) =
+            (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
         let interrupt = |line: &str| {
             // The line of the third step is written before its checkpoint: what lies there is the second's.
             if line.contains("alignment") && line.contains("\"step\":3") && line.contains("held_out") {
@@ -215,7 +216,8 @@ mod tests {
         };
         pretrain(&short(), whole.path(), &interrupt).expect("trains");
         pretrain(&short(), resumed.path(), &|_| ()).expect("goes on");
-        let weights = |folder: &tempfile::TempDir| fs::read(folder.path().join("model.safetensors")).expect("weights");
+        let weights =
+            |folder: &tempfile::TempDir| fs::read(folder.path().join("model.safetensors")).expect("weights");
         assert!(weights(&whole) == weights(&resumed));
         let log = fs::read_to_string(resumed.path().join("log.jsonl")).expect("a log");
         assert!(log.lines().all(|line| !line.contains("\"stage\":\"vision\"")), "{log}");
