@@ -117,6 +117,7 @@ pub fn step(cell: &Cell, strategies: &mut Strategies, running: &mut Running) -> 
     let segment = current(running)?.clone();
     if segment.start == running.step && running.step > 0 {
         running.optimizer = optimizer(cell, &segment)?;
+        forget_gradients(cell)?;
     }
     let mut report = StepReport {
         step: running.step,
@@ -170,6 +171,17 @@ pub fn step(cell: &Cell, strategies: &mut Strategies, running: &mut Running) -> 
     }
     running.step += 1;
     Ok(report)
+}
+
+/// Drops the gradients of all tensors: those that the last segment did not train still have some.
+fn forget_gradients(cell: &Cell) -> Result<()> {
+    for parameter in cell.parameters.borrow().list() {
+        let gradient = parameter.tensor.f_grad()?;
+        if gradient.defined() {
+            let _zeroed = gradient.f_detach()?.f_zero_()?;
+        }
+    }
+    Ok(())
 }
 
 /// Ends a stage.
