@@ -2,6 +2,7 @@
 
 pub mod arguments;
 pub mod cell_run;
+pub mod check;
 pub mod estimate;
 pub mod event;
 pub mod gather;
@@ -16,4 +17,5 @@ pub mod work_units;
 pub mod worker;
 pub mod world;
 
-pub use run::{Refused, check, run};
+pub use check::{Refused, check};
+pub use run::run;

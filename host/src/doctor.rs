@@ -122,9 +122,9 @@ fn problems(report: &Report) -> Vec<Problem> {
         let hint = match plugin.verdict {
             Verdict::Ready => continue,
             Verdict::Unlocked => {
-                format!("`coin-host plugin add {}` locks it, if you trust it", plugin.path.display())
+                format!("`coin-host plugin lock {}` locks it, if you trust it", plugin.path.display())
             }
-            Verdict::Refused => format!("`coin-host plugin check {}` says more", plugin.path.display()),
+            Verdict::Refused => format!("replace {}, or build it again", plugin.path.display()),
         };
         let reason = plugin.reason.as_deref().unwrap_or("no reason given");
         found.push(Problem {

@@ -7,9 +7,10 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::compare::check::Refused;
 use crate::compare::protocol::Refusal;
-use crate::compare::run::Refused;
 use crate::config::RunConfig;
+use crate::report::results::PluginUse;
 
 const FILE_NAME: &str = "manifest.json";
 
@@ -24,16 +25,20 @@ pub struct Manifest {
     /// Methods left out, with the reason.
     #[serde(default)]
     pub refused: Vec<Refusal>,
+    /// The plugins of each method, by the bytes that were loaded.
+    #[serde(default)]
+    pub plugins: Vec<(String, Vec<PluginUse>)>,
 }
 
 impl Manifest {
-    pub fn new(config: &RunConfig, refused: &[Refusal]) -> Manifest {
+    pub fn new(config: &RunConfig, refused: &[Refusal], plugins: Vec<(String, Vec<PluginUse>)>) -> Manifest {
         Manifest {
             schema: 1,
             host_version: env!("CARGO_PKG_VERSION").to_string(),
             config_sha256: config.content_hash(),
             config: config.clone(),
             refused: refused.to_vec(),
+            plugins,
         }
     }
 
@@ -76,7 +81,33 @@ pub fn agree(out: &Path, config: &RunConfig) -> Result<()> {
         lines.join("\n"),
         path.display()
     );
-    Err(Refused { refusals: vec![Refusal { method: None, message, exit: 2 }] }.into())
+    Err(Refused::configuration(message).into())
+}
+
+/// Refuses to go on with other plugins than the run began with: its figures would be of two programs.
+pub fn agree_on_plugins(out: &Path, plugins: &[(String, Vec<PluginUse>)]) -> Result<()> {
+    let path = out.join(FILE_NAME);
+    let Ok(text) = std::fs::read_to_string(&path) else { return Ok(()) };
+    let before: Manifest =
+        serde_json::from_str(&text).with_context(|| format!("{} cannot be read", path.display()))?;
+    for (method, used) in plugins {
+        let Some((_, known)) = before.plugins.iter().find(|(name, _)| name == method) else { continue };
+        for (now, then) in used.iter().zip(known) {
+            if now.sha256 != then.sha256 {
+                let message = format!(
+                    "{} began with plugin `{}` {} ({}), which is now {} ({})\nhint: name another folder with --out, or bring the first one back",
+                    out.display(),
+                    then.name,
+                    then.version,
+                    then.sha256,
+                    now.version,
+                    now.sha256
+                );
+                return Err(Refused::configuration(message).into());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Keeps a second comparison out of a run's folder while the lock lives.

@@ -30,6 +30,8 @@ pub struct Worker {
     pub work: Option<Work>,
     /// When it was last heard of.
     pub heard: Instant,
+    /// It was ended; what it still has to say does not count.
+    pub killed: bool,
 }
 
 impl Worker {
@@ -66,6 +68,7 @@ impl Worker {
             breadcrumb: breadcrumb.clone(),
             work: None,
             heard: Instant::now(),
+            killed: false,
         };
         worker.send(&Request::Setup {
             config: Box::new(config.clone()),
@@ -80,7 +83,9 @@ impl Worker {
         let mut line = serde_json::to_vec(request)?;
         line.push(b'\n');
         let stdin = self.stdin.as_mut().context("the worker's input is closed")?;
-        stdin.write_all(&line).and_then(|()| stdin.flush()).context("a worker does not take requests")?;
+        // As text: a broken pipe to a worker is not the reader of this program's output going away.
+        let sent = stdin.write_all(&line).and_then(|()| stdin.flush());
+        sent.map_err(|error| anyhow::anyhow!("a worker does not take requests: {error}"))?;
         self.heard = Instant::now();
         Ok(())
     }
@@ -98,6 +103,7 @@ impl Worker {
 
     /// Ends it at once.
     pub fn kill(&mut self) {
+        self.killed = true;
         let _gone_already = self.child.kill();
     }
 
@@ -113,11 +119,12 @@ impl Worker {
 
     /// ` in HOOK of plugin NAME`, where a hook was running.
     pub fn whereabouts(&self) -> String {
-        // The hook that began last runs inside those before it.
-        match Breadcrumb::read(&self.breadcrumb).unwrap_or_default().last() {
-            Some(running) => format!(" in {} of plugin {}", running.hook.name(), running.plugin),
-            None => String::new(),
-        }
+        let running = Breadcrumb::read(&self.breadcrumb).unwrap_or_default();
+        let hooks: Vec<String> = running
+            .iter()
+            .map(|running| format!("{} of plugin {}", running.hook.name(), running.plugin))
+            .collect();
+        if hooks.is_empty() { String::new() } else { format!(" in {}", hooks.join(" and ")) }
     }
 }
 
@@ -142,6 +149,9 @@ fn cause(status: ExitStatus) -> String {
 fn listen(number: usize, output: impl BufRead, messages: &Sender<Message>) {
     for line in output.split(b'\n') {
         let Ok(line) = line else { break };
+        if line.is_empty() {
+            continue;
+        }
         let message = match serde_json::from_slice::<Reply>(&line) {
             Ok(reply) => Message::Reply(number, Box::new(reply)),
             Err(_) => {

@@ -47,8 +47,8 @@ impl Work {
 pub enum Request {
     /// First of all. `breadcrumb`: where the worker notes which hook runs.
     Setup { config: Box<RunConfig>, out: PathBuf, breadcrumb: PathBuf },
-    /// Builds every method and opens every task, and tells what is refused.
-    Check,
+    /// Opens every task, or builds one method, and tells what is refused.
+    Check { method: Option<String> },
     /// Does a piece of work.
     Run { work: Work },
 }

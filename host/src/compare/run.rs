@@ -2,111 +2,36 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
 use crate::compare::arguments::{CompareArguments, Outcome};
+use crate::compare::check::{Refused, check, hang};
 use crate::compare::event::{CellEvent, Line};
 use crate::compare::gather::Gathered;
 use crate::compare::manifest::{self, Manifest};
 use crate::compare::plan::{Cell, Plan};
 use crate::compare::process::{Message, Worker};
 use crate::compare::progress::Progress;
-use crate::compare::protocol::{Refusal, Reply, Request, Work};
+use crate::compare::protocol::{Reply, Work};
 use crate::compare::work_units;
 use crate::compare::world;
 use crate::config::{Location, RunConfig};
 
-/// How long a worker may be silent before it is taken to hang; `COIN_HOST_HANG_SECONDS` sets another time.
-const HANG: Duration = Duration::from_secs(900);
-
-/// What keeps a run from starting, with the exit code it asks for.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", .refusals.iter().map(Refusal::to_string).collect::<Vec<_>>().join("\n"))]
-pub struct Refused {
-    pub refusals: Vec<Refusal>,
-}
-
-impl Refused {
-    /// 3 where a plugin was refused, else 2.
-    pub fn exit_code(&self) -> u8 {
-        self.refusals.iter().map(|refusal| refusal.exit).max().unwrap_or(2)
-    }
-}
-
-impl std::fmt::Display for Refusal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.method {
-            Some(method) => write!(f, "method {method}: {}", self.message),
-            None => f.write_str(&self.message),
-        }
-    }
-}
-
-/// What a check found, before anything is written.
-pub struct Checked {
-    pub refusals: Vec<Refusal>,
-    pub config: RunConfig,
-}
-
-/// Builds every method and opens every task in a worker of its own.
-///
-/// # Errors
-/// [`Refused`], unless `keep_going` and something is left to run: then `config` has what is left.
-pub fn check(arguments: &CompareArguments) -> Result<Checked> {
-    let scratch = tempfile::tempdir().context("no temporary folder can be made")?;
-    let (sender, receiver) = channel();
-    let mut worker = Worker::start(0, &arguments.config, &arguments.out, scratch.path(), sender)?;
-    worker.send(&Request::Check)?;
-    let refusals = await_check(&mut worker, &receiver)?;
-    let mut config = arguments.config.clone();
-    if !refusals.is_empty() {
-        let whole = refusals.iter().any(|refusal| refusal.method.is_none());
-        let refused = |name: &str| refusals.iter().any(|refusal| refusal.method.as_deref() == Some(name));
-        config.methods.retain(|(name, _)| !refused(name));
-        config.references.retain(|reference| !refused(&reference.method));
-        if whole || !arguments.keep_going || config.methods.is_empty() {
-            return Err(Refused { refusals }.into());
-        }
-    }
-    Ok(Checked { refusals, config })
-}
-
-fn await_check(worker: &mut Worker, receiver: &Receiver<Message>) -> Result<Vec<Refusal>> {
-    let deadline = Instant::now() + hang();
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        match receiver.recv_timeout(left) {
-            Ok(Message::Reply(_, reply)) => match *reply {
-                Reply::Checked { refusals, .. } => return Ok(refusals),
-                Reply::Failed { message } => bail!(message),
-                _ => {}
-            },
-            Ok(Message::Gone(_)) | Err(RecvTimeoutError::Disconnected) => {
-                let message = worker.obituary();
-                return Ok(vec![Refusal { method: None, message, exit: 3 }]);
-            }
-            Err(RecvTimeoutError::Timeout) => {
-                let message = format!("no answer for {} s{}", hang().as_secs(), worker.whereabouts());
-                worker.kill();
-                return Ok(vec![Refusal { method: None, message, exit: 3 }]);
-            }
-        }
-    }
-}
-
-fn hang() -> Duration {
-    let seconds = std::env::var("COIN_HOST_HANG_SECONDS").ok().and_then(|text| text.parse().ok());
-    seconds.map_or(HANG, Duration::from_secs)
-}
+/// Between two looks at silent workers.
+const WATCH: Duration = Duration::from_secs(1);
 
 /// Runs a comparison and writes its results into the run's folder.
 ///
 /// # Errors
 /// What keeps the run from starting. A cell that fails is part of the outcome.
 pub fn run(arguments: &CompareArguments) -> Result<Outcome> {
+    if arguments.config.references.len() > 1 {
+        let message = "more than one joint reference\nhint: `references = [\"joint:METHOD\"]` names the method whose stack it trains";
+        return Err(Refused::configuration(message.to_string()).into());
+    }
     manifest::agree(&arguments.out, &arguments.config)?;
     for (_, task) in &arguments.config.tasks {
         if matches!(task.root, Location::Builtin(_)) {
@@ -115,9 +40,10 @@ pub fn run(arguments: &CompareArguments) -> Result<Outcome> {
     }
     let checked = check(arguments)?;
     let config = checked.config;
+    manifest::agree_on_plugins(&arguments.out, &checked.plugins)?;
     world::writable(&arguments.out)?;
     let _lock = manifest::lock(&arguments.out)?;
-    Manifest::new(&arguments.config, &checked.refusals).write(&arguments.out)?;
+    Manifest::new(&arguments.config, &checked.refusals, checked.plugins).write(&arguments.out)?;
     let mut gathered = Gathered::begin(&arguments.out, &arguments.config, &checked.refusals)?;
     let queue: VecDeque<Work> = works(&config).into_iter().filter(|work| !gathered.has(work)).collect();
     let jobs = arguments.jobs.unwrap_or_else(|| default_jobs(&config)).clamp(1, queue.len().max(1));
@@ -173,11 +99,17 @@ impl Pool<'_> {
         for _ in 0..jobs {
             self.start(&sender)?;
         }
+        let mut watched = Instant::now();
         while !self.workers.is_empty() {
-            match receiver.recv_timeout(Duration::from_secs(1)) {
+            // A busy worker must not keep a hanging one from being noticed.
+            if watched.elapsed() >= WATCH {
+                self.watch(gathered)?;
+                watched = Instant::now();
+            }
+            match receiver.recv_timeout(WATCH) {
                 Ok(Message::Reply(number, reply)) => self.reply(number, *reply, gathered)?,
                 Ok(Message::Gone(number)) => self.gone(number, &sender, gathered)?,
-                Err(RecvTimeoutError::Timeout) => self.watch(gathered)?,
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => bail!("the workers' channel closed"),
             }
         }
@@ -190,7 +122,8 @@ impl Pool<'_> {
         self.started += 1;
         let mut worker =
             Worker::start(self.started, self.config, self.out, self.scratch.path(), sender.clone())?;
-        worker.run(work)?;
+        // A worker that is gone by now says so itself, and its work is settled there.
+        let _unsent = worker.run(work);
         self.workers.push(worker);
         Ok(())
     }
@@ -199,6 +132,9 @@ impl Pool<'_> {
         let Some(worker) = self.workers.iter_mut().find(|worker| worker.number == number) else {
             return Ok(());
         };
+        if worker.killed {
+            return Ok(());
+        }
         worker.heard = Instant::now();
         match reply {
             Reply::Event(line) => {

@@ -16,6 +16,7 @@ use crate::config::{RunConfig, StackEntry};
 use crate::eval::answering::{self, Engine};
 use crate::eval::blind::Blind;
 use crate::model::Frozen;
+use crate::ops::{live_handles, set_compute_device};
 use crate::plugin::PluginError;
 use crate::plugin::breadcrumb::Breadcrumb;
 use crate::report::results::{CellResult, Cost, PluginUse, References, Status};
@@ -37,7 +38,7 @@ pub fn serve(requests: impl BufRead, mut replies: impl Write) -> Result<()> {
     for line in lines {
         let reply = match serde_json::from_str(&line?)? {
             Request::Setup { .. } => bail!("a worker is set up once"),
-            Request::Check => check(&config, &mut shelf, &mut parts),
+            Request::Check { method } => check(&config, &mut shelf, &mut parts, method.as_deref()),
             Request::Run { work } => {
                 let done = loaded(&config, &mut shelf, &mut parts)
                     .and_then(|parts| run(&config, parts, &mut shelf, &out, &work, &mut replies));
@@ -50,9 +51,10 @@ pub fn serve(requests: impl BufRead, mut replies: impl Write) -> Result<()> {
 }
 
 fn send(replies: &mut impl Write, reply: &Reply) -> Result<()> {
-    let mut line = serde_json::to_vec(reply)?;
+    // A line of its own, in one write, whatever a plugin has printed before.
+    let mut line = vec![b'\n'];
+    serde_json::to_writer(&mut line, reply)?;
     line.push(b'\n');
-    // One write, so that what a plugin prints cannot come in between.
     replies.write_all(&line)?;
     replies.flush()?;
     Ok(())
@@ -60,7 +62,9 @@ fn send(replies: &mut impl Write, reply: &Reply) -> Result<()> {
 
 fn loaded<'p>(config: &RunConfig, shelf: &mut Shelf, parts: &'p mut Option<Parts>) -> Result<&'p Parts> {
     if parts.is_none() {
-        *parts = Some(world::load(config, shelf)?);
+        let loaded = world::load(config, shelf)?;
+        set_compute_device(loaded.backbone.device());
+        *parts = Some(loaded);
     }
     parts.as_ref().context("the world was just loaded")
 }
@@ -75,36 +79,28 @@ fn world<'p>(config: &'p RunConfig, parts: &'p Parts) -> Result<World<'p>> {
     })
 }
 
-/// Builds every method once.
-fn check(config: &RunConfig, shelf: &mut Shelf, parts: &mut Option<Parts>) -> Reply {
-    let mut refusals = Vec::new();
-    let mut plugins = Vec::new();
-    let refuse = |method: Option<&str>, error: &anyhow::Error| Refusal {
-        method: method.map(str::to_string),
-        message: format!("{error:#}"),
-        exit: exit_code(error),
-    };
-    match loaded(config, shelf, parts).and_then(|parts| world(config, parts)) {
-        Err(error) => refusals.push(refuse(None, &error)),
-        Ok(world) => {
-            let references = config.references.iter().map(|reference| (&reference.method, &reference.stack));
-            let methods = config.methods.iter().map(|(name, method)| (name, &method.stack));
-            let mut seen = Vec::new();
-            for (name, stack) in methods.chain(references) {
-                if seen.contains(&name) {
-                    continue;
-                }
-                seen.push(name);
-                let built =
-                    build(&world, &mut |plugin| Ok(shelf.plugin(plugin)?), stack, 0, stages_in_order(config));
-                match built {
-                    Ok(_) => plugins.push((name.clone(), uses(shelf, stack))),
-                    Err(error) => refusals.push(refuse(Some(name), &error)),
-                }
-            }
+/// Opens every task, and builds a method if one is named.
+fn check(config: &RunConfig, shelf: &mut Shelf, parts: &mut Option<Parts>, method: Option<&str>) -> Reply {
+    let built = loaded(config, shelf, parts).and_then(|parts| world(config, parts)).and_then(|world| {
+        let Some(name) = method else { return Ok(Vec::new()) };
+        let reference = config.references.iter().find(|reference| reference.method == name);
+        let stack =
+            config.method(name).map(|method| &method.stack).or(reference.map(|reference| &reference.stack));
+        let stack = stack.with_context(|| format!("no method is named `{name}`"))?;
+        build(&world, &mut |plugin| Ok(shelf.plugin(plugin)?), stack, 0, stages_in_order(config))?;
+        Ok(vec![(name.to_string(), uses(shelf, stack))])
+    });
+    match built {
+        Ok(plugins) => Reply::Checked { refusals: Vec::new(), plugins },
+        Err(error) => {
+            let refusal = Refusal {
+                method: method.map(str::to_string),
+                message: format!("{error:#}"),
+                exit: exit_code(&error),
+            };
+            Reply::Checked { refusals: vec![refusal], plugins: Vec::new() }
         }
     }
-    Reply::Checked { refusals, plugins }
 }
 
 /// 3 for a refused plugin, 2 for everything else that is found before the first cell.
@@ -141,8 +137,10 @@ fn run(
     let world = world(config, parts)?;
     let name = work.name();
     let mut emit = |event: CellEvent| {
-        // A parent that went away is noticed at the next reply.
-        let _unsent = send(replies, &Reply::Event(Line { cell: name.clone(), event }));
+        if send(replies, &Reply::Event(Line { cell: name.clone(), event })).is_err() {
+            // The parent is gone: another comparison may go on in this folder, and must not find a second writer.
+            std::process::exit(1);
+        }
     };
     emit(CellEvent::Started);
     match work {
@@ -217,10 +215,19 @@ fn cell_reply(
     folder: std::path::PathBuf,
     emit: &mut dyn FnMut(CellEvent),
 ) -> Reply {
+    let handles_before = live_handles();
     let built = build(world, &mut |plugin| Ok(shelf.plugin(plugin)?), stack, cell.seed, stages);
     let done: Result<Progress> = built.and_then(|(built, strategies)| {
-        CellRun { cell: built, strategies, folder, columns, scorers: parts.scorers.clone(), emit: &mut *emit }
-            .run()
+        CellRun {
+            cell: built,
+            strategies,
+            folder,
+            columns,
+            scorers: parts.scorers.clone(),
+            emit: &mut *emit,
+            handles_before,
+        }
+        .run()
     });
     let mut result = CellResult {
         method: cell.method.clone(),

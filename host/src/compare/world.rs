@@ -72,7 +72,7 @@ pub fn tasks(config: &RunConfig, backbone: &Backbone, shelf: &mut Shelf) -> Resu
         for split in [Split::Train, Split::Test] {
             ensure!(
                 !source.is_empty(split).with_context(named)?,
-                "task {name}: its {split:?} split under {} is empty\nhint: `coin-host data verify` shows what the files hold",
+                "task {name}: its {split:?} split under {} is empty\nhint: look at the annotation files below that folder",
                 root.display()
             );
         }

@@ -76,6 +76,8 @@ pub fn length_buckets(lengths: &[usize], batch_size: usize, draws: &mut Draws) -
     }
     let mut batches: Vec<Vec<usize>> = order.chunks(batch_size).map(<[usize]>::to_vec).collect();
     draws.shuffle(&mut batches);
+    // Whoever replaces some rows of a batch must not hit the longest ones every time.
+    batches.iter_mut().for_each(|batch| draws.shuffle(batch));
     batches
 }
 

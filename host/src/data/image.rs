@@ -128,7 +128,7 @@ fn bicubic(picture: &RgbImage, width: u32, height: u32) -> anyhow::Result<RgbIma
 /// # Errors
 /// An unknown format, a side beyond the limit, damaged data.
 pub fn decode(bytes: &[u8], name: &str, limits: Limits) -> anyhow::Result<DynamicImage> {
-    let hint = "hint: `coin-host data verify` lists every missing and corrupt file";
+    let hint = "hint: replace the file, or take its records out of the annotation file";
     let open = || {
         ImageReader::new(Cursor::new(bytes))
             .with_guessed_format()

@@ -128,7 +128,7 @@ impl Task {
         let count = limit.map_or(count, |limit| limit.min(count));
         ensure!(
             count > 0,
-            "task {}: its test split is empty\nhint: `coin-host data verify` shows what the files hold",
+            "task {}: its test split is empty\nhint: look at the annotation files below its `root`",
             self.name
         );
         let records = self.source.records(Split::Test, 0, count)?;

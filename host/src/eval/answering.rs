@@ -23,6 +23,9 @@ pub struct Answer {
     pub scores: BTreeMap<String, f64>,
 }
 
+/// Batches after which `seen` is told.
+const BATCHES_BETWEEN_NEWS: usize = 4;
+
 /// What answers come from.
 pub struct Engine<'a> {
     pub backbone: &'a Backbone,
@@ -58,8 +61,22 @@ impl Engine<'_> {
             batch_size: self.batch_size,
             end_token: self.prompter.end_token(),
         };
-        let tokens = generate(self.backbone, hook, &prompts, &config)
-            .with_context(|| format!("answering task {}", task.name))?;
+        // In the order that `generate` would take them in, a few batches at a time, so that somebody hears of it.
+        let mut order: Vec<usize> = (0..prompts.len()).collect();
+        order.sort_by_key(|&place| prompts[place].input_ids.len());
+        let mut prompts: Vec<Option<Prompt>> = prompts.into_iter().map(Some).collect();
+        let mut tokens: Vec<Vec<i64>> = vec![Vec::new(); prompts.len()];
+        let mut done = 0;
+        for places in order.chunks(BATCHES_BETWEEN_NEWS * self.batch_size.max(1)) {
+            let some: Vec<Prompt> = places.iter().filter_map(|&place| prompts[place].take()).collect();
+            let found = generate(self.backbone, hook, &some, &config)
+                .with_context(|| format!("answering task {}", task.name))?;
+            for (&place, found) in places.iter().zip(found) {
+                tokens[place] = found;
+            }
+            done += places.len();
+            seen(done, questions.len());
+        }
         let answers = questions
             .into_iter()
             .zip(tokens)
@@ -67,7 +84,6 @@ impl Engine<'_> {
                 self.scored(task, question, self.tokenizer.decode(&tokens)?.trim().to_string())
             })
             .collect::<Result<Vec<_>>>()?;
-        seen(answers.len(), answers.len());
         Ok(answers)
     }
 

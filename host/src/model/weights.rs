@@ -105,6 +105,7 @@ pub fn save(path: &Path, tensors: &BTreeMap<String, Tensor>, kind: Option<Kind>)
     }
     safetensors::serialize_to_file(stored, None, file.path())
         .with_context(|| format!("{} cannot be written", path.display()))?;
+    file.as_file().sync_all().with_context(|| format!("{} cannot be written", path.display()))?;
     file.persist(path).with_context(|| format!("{} cannot be written", path.display()))?;
     Ok(())
 }

@@ -108,6 +108,8 @@ pub struct Cost {
     pub replay_bytes: u64,
     /// Forward or backward passes beyond one per training row, in rows.
     pub extra_rows: u64,
+    /// Training rows that were not replayed.
+    pub fresh_rows: u64,
 }
 
 /// One plugin of a stack and where it came from.
@@ -375,8 +377,8 @@ mod tests {
 
     #[test]
     fn the_documented_example_is_read_and_its_metrics_are_right() {
-        let page =
-            fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/results-format.md")).expect("the page");
+        let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/results-format.md"))
+            .expect("the page");
         let (_, rest) = page.split_once("```json\n").expect("an example");
         let (example, _) = rest.split_once("```").expect("its end");
         let folder = tempfile::tempdir().expect("a folder");

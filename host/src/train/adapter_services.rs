@@ -59,6 +59,8 @@ impl<'c> AdapterServices<'c> {
         self.pass.rows.borrow_mut().clone_from(&input.rows);
         *self.pass.attention_mask.borrow_mut() = Some(input.attention_mask.shallow_clone());
         if pass.phase != Phase::Decode {
+            self.pass.prompt_rows.borrow_mut().clone_from(&input.rows);
+            *self.pass.prompt_mask.borrow_mut() = Some(input.attention_mask.shallow_clone());
             *self.pass.input_ids.borrow_mut() = Some(input.input_ids.shallow_clone());
             *self.pass.features.borrow_mut() = match &input.images {
                 Some(images) => Some(describe::pooled_images(images, input.input_ids.size2()?)?),
@@ -66,6 +68,19 @@ impl<'c> AdapterServices<'c> {
             };
         }
         Ok(())
+    }
+
+    /// Of a tensor with a row for each prompt, the rows that are still being answered.
+    fn open_rows(&self, of_prompts: &Tensor) -> Result<Tensor> {
+        let (rows, prompts) = (self.pass.rows.borrow(), self.pass.prompt_rows.borrow());
+        if *rows == *prompts {
+            return Ok(of_prompts.shallow_clone());
+        }
+        let place = |row: &usize| prompts.iter().position(|known| known == row).map(|place| place as i64);
+        let places: Option<Vec<i64>> = rows.iter().map(place).collect();
+        let places = places.context("a row is answered whose prompt was not seen")?;
+        let index = Tensor::f_from_slice(&places)?.f_to_device(of_prompts.device())?;
+        Ok(of_prompts.f_index_select(0, &index)?)
     }
 
     pub(super) fn at_site(&self, site: usize, entry: usize) {
@@ -138,7 +153,7 @@ impl Services for AdapterServices<'_> {
     fn image_features(&self) -> Result<Tensor> {
         self.need(Need::ImageFeatures)?;
         match self.pass.features.borrow().as_ref() {
-            Some(features) => Ok(features.shallow_clone()),
+            Some(features) => self.open_rows(features),
             None => {
                 let width = describe::model(self.cell.world.backbone).image_features as i64;
                 Ok(Tensor::f_zeros(
@@ -152,7 +167,9 @@ impl Services for AdapterServices<'_> {
     fn text_features(&self) -> Result<Tensor> {
         self.need(Need::TextFeatures)?;
         let ids = self.input_ids()?;
-        describe::pooled_text(self.cell.world.backbone, &ids, self.batch, &self.attention_mask()?)
+        let mask = self.pass.prompt_mask.borrow();
+        let mask = mask.as_ref().context("no pass has begun")?;
+        self.open_rows(&describe::pooled_text(self.cell.world.backbone, &ids, self.batch, mask)?)
     }
 
     fn task_index(&self) -> Result<u64> {
@@ -168,6 +185,8 @@ impl Services for AdapterServices<'_> {
 
     fn add_term(&self, name: &str, value: &Tensor) -> Result<()> {
         ensure!(value.numel() == 1, "add_term `{name}`: a scalar is needed, not shape {:?}", value.size());
+        let number = value.f_double_value(&[])?;
+        ensure!(number.is_finite(), "add_term `{name}`: it is {number}");
         if self.purpose == Purpose::Train {
             self.terms.borrow_mut().push((name.to_string(), value.shallow_clone()));
         }
@@ -220,7 +239,9 @@ impl Services for AdapterServices<'_> {
         let call = self.calls.get();
         self.calls.set(call + 1);
         let name = format!("{}/adapt/{stream}", self.cell.plugin(self.entry.get()));
-        let indices = [at.stage, at.step, at.micro_batch, self.site.get()].map(|index| index as u64);
+        let purpose = self.purpose as usize;
+        let indices = [at.stage, at.step, at.micro_batch, self.site.get(), self.entry.get(), purpose]
+            .map(|index| index as u64);
         Ok(seed(self.cell.seed, &name, &[&indices[..], &[call]].concat()))
     }
 

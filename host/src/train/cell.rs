@@ -217,6 +217,18 @@ impl<'a> Cell<'a> {
         TrainingBatch::new(&rows, image_token, self.world.prompter.end_token(), self.world.backbone.device())
     }
 
+    /// Bytes of the replay buffer: tokens as 64-bit integers, pictures as the tower's input in 8 bits a channel, stored tensors.
+    pub fn replay_bytes(&self) -> Result<u64> {
+        let buffer = self.replay.borrow();
+        let side = self.world.backbone.config().vision_config.image_size as u64;
+        let mut bytes = buffer.bytes();
+        for sample in self.samples(&buffer.samples())? {
+            let picture = if sample.image.is_some() { 3 * side * side } else { 0 };
+            bytes += 8 * sample.example.input_ids.len() as u64 + picture;
+        }
+        Ok(bytes)
+    }
+
     /// Mean cross-entropy of logits `[K, V]` at a batch's supervised positions.
     pub fn task_loss(&self, logits: &Tensor, batch: &TrainingBatch) -> Result<Tensor> {
         Ok(logits.f_to_kind(Kind::Float)?.f_cross_entropy_loss::<Tensor>(

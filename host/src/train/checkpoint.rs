@@ -158,7 +158,8 @@ pub fn restore<P: for<'de> Deserialize<'de>>(
     for (slot, sample, names) in &state.replay {
         let mut stored = BTreeMap::new();
         for name in names {
-            stored.insert(name.clone(), take.take(&format!("replay.{slot}.{name}"))?);
+            let value = take.take(&format!("replay.{slot}.{name}"))?;
+            stored.insert(name.clone(), value.f_to_device(cell.world.backbone.device())?);
         }
         slots.insert(*slot, Slot { sample: *sample, stored });
     }
@@ -303,7 +304,7 @@ fn restore_running(cell: &Cell, stage: usize, state: RunningState, take: &mut Ta
     let mut moments = BTreeMap::new();
     for name in names {
         let tensor = take.take(&name)?;
-        moments.insert(name.trim_start_matches("optimizer.").to_string(), tensor);
+        moments.insert(name.strip_prefix("optimizer.").unwrap_or(&name).to_string(), tensor);
     }
     optimizer.import(&moments, state.optimizer_steps).with_context(|| take.path.display().to_string())?;
     Ok(Running { plan, segments: state.segments, optimizer, step: state.step })

@@ -55,12 +55,15 @@ impl Cell<'_> {
         Ok(Forward { logits, terms: services.take_terms() })
     }
 
-    /// Lends the model as the method makes it to something that answers. Where every adapted site can be folded into its weight,
-    /// the answers come from folded copies.
-    pub fn answering<T>(&self, task: usize, body: impl FnOnce(&dyn LinearHook) -> Result<T>) -> Result<T> {
-        let merged = self.merge()?;
+    /// Lends the model as the method makes it to something that answers, from folded weights where [`Cell::merge`] gave some.
+    pub fn answering<T>(
+        &self,
+        task: usize,
+        merged: Option<&Merged>,
+        body: impl FnOnce(&dyn LinearHook) -> Result<T>,
+    ) -> Result<T> {
         let services = AdapterServices::new(self, None, Purpose::Extra, Some(task));
-        body(&CellHook { cell: self, services: &services, values: None, merged: merged.as_ref() })
+        body(&CellHook { cell: self, services: &services, values: None, merged })
     }
 
     /// Copies of the weights with every adapter folded in; none where some adapter cannot be.
@@ -91,6 +94,11 @@ impl Cell<'_> {
     }
 }
 
+/// Masters are float32; passes compute in the type of the backbone.
+fn in_kind(tensor: &Tensor, kind: tch::Kind) -> Result<Tensor> {
+    if tensor.kind() == kind { Ok(tensor.shallow_clone()) } else { Ok(tensor.f_to_kind(kind)?) }
+}
+
 /// Stands for every linear of language model and projector.
 struct CellHook<'c> {
     cell: &'c Cell<'c>,
@@ -106,16 +114,20 @@ impl LinearHook for CellHook<'_> {
         let trained = parameters.projector(&site.path);
         let bias = trained.map_or(bias, |(_, bias)| bias);
         if let Some(folded) = self.merged.and_then(|merged| merged.get(&site.index)) {
-            return Ok(input.f_linear(folded, bias)?);
+            let bias = bias.map(|bias| in_kind(bias, input.kind())).transpose()?;
+            return Ok(input.f_linear(folded, bias.as_ref())?);
         }
-        let weight = trained.map_or(weight, |(weight, _)| weight);
-        let output = self.plain(site, weight, bias, input)?;
+        let weight = in_kind(trained.map_or(weight, |(weight, _)| weight), input.kind())?;
+        let bias = bias.map(|bias| in_kind(bias, input.kind())).transpose()?;
+        let output = self.plain(site, &weight, bias.as_ref(), input)?;
         let adapted = self.cell.adapted.borrow();
         let Some(adapted) = adapted.get(site.index).and_then(Option::as_ref) else { return Ok(output) };
         self.services.at_site(site.index, self.cell.adapters[adapted.adapter].0);
         let mut values: Vec<Tensor> = Vec::with_capacity(adapted.parameters.len());
         for id in &adapted.parameters {
-            values.push(self.value(*id, &parameters.get(*id)?.tensor).shallow_clone());
+            if let Some(value) = self.value(*id, &parameters.get(*id)?.tensor) {
+                values.push(in_kind(value, input.kind())?);
+            }
         }
         Ok(self.cell.adapters[adapted.adapter].1.adapt(site, input, &output, &values, self.services)?)
     }
@@ -130,9 +142,12 @@ impl LinearHook for CellHook<'_> {
 }
 
 impl CellHook<'_> {
-    fn value<'t>(&'t self, id: u64, in_force: &'t Tensor) -> &'t Tensor {
-        let snapshot = self.values.and_then(|values| values.get(id as usize)).and_then(Option::as_ref);
-        snapshot.unwrap_or(in_force)
+    /// The tensor in force, or its value in the snapshot; none where it was registered after the snapshot was taken.
+    fn value<'t>(&'t self, id: u64, in_force: &'t Tensor) -> Option<&'t Tensor> {
+        match self.values {
+            None => Some(in_force),
+            Some(values) => values.get(id as usize).and_then(Option::as_ref),
+        }
     }
 
     /// The linear itself, with the projector's weights of the snapshot where one is in force.
@@ -144,7 +159,8 @@ impl CellHook<'_> {
                 self.values.and_then(|values| values.get(id as usize)).and_then(Option::as_ref)
             };
             if let Some(weight) = of("weight") {
-                return Ok(input.f_linear(weight, of("bias"))?);
+                let bias = of("bias").map(|bias| in_kind(bias, input.kind())).transpose()?;
+                return Ok(input.f_linear(&in_kind(weight, input.kind())?, bias.as_ref())?);
             }
         }
         Ok(input.f_linear(weight, bias)?)
@@ -158,6 +174,9 @@ pub(super) struct PassState {
     /// Rows of a generation by the caller's numbers.
     pub(super) rows: RefCell<Vec<usize>>,
     pub(super) attention_mask: RefCell<Option<Tensor>>,
+    /// As they were when the prompts were read.
+    pub(super) prompt_rows: RefCell<Vec<usize>>,
+    pub(super) prompt_mask: RefCell<Option<Tensor>>,
     pub(super) input_ids: RefCell<Option<Tensor>>,
     pub(super) features: RefCell<Option<Tensor>>,
 }

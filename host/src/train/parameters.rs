@@ -90,6 +90,10 @@ impl Parameters {
         if let Some(&known) = self.by_name.get(&name) {
             let existing = &self.list[known];
             ensure!(
+                existing.entry == Some(entry),
+                "register `{name}`: another entry of the stack has registered it\nhint: a stack has at most one adapter a site"
+            );
+            ensure!(
                 existing.tensor.size() == shape
                     && existing.buffer == (spec.role == 1)
                     && existing.entry == Some(entry),

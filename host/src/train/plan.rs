@@ -27,7 +27,7 @@ impl BatchPlan {
         };
         ensure!(
             samples.len() >= training.batch_size,
-            "stage {stage} ({}) has {} training samples for batches of {}\nhint: a smaller `training.batch_size`, or check the data with `coin-host data verify`",
+            "stage {stage} ({}) has {} training samples for batches of {}\nhint: a smaller `training.batch_size`, or check the files below the task's `root`",
             names(),
             samples.len(),
             training.batch_size

@@ -89,6 +89,11 @@ impl ReplayBuffer {
         ReplayBuffer { slots, next }
     }
 
+    /// Samples in it.
+    pub fn samples(&self) -> Vec<u64> {
+        self.slots.values().map(|slot| slot.sample).collect()
+    }
+
     /// Bytes of the tensors stored with samples.
     pub fn bytes(&self) -> u64 {
         let of = |tensor: &Tensor| tensor.numel() as u64 * tensor.kind().elt_size_in_bytes() as u64;

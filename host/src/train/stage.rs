@@ -63,6 +63,12 @@ pub fn begin(cell: &Cell, strategies: &mut Strategies, stage: usize) -> Result<R
     let mut start = 0;
     for phase in &phases {
         let steps = phase.steps as usize;
+        ensure!(steps > 0, "a phase of a stage has no steps");
+        let parameters = cell.parameters.borrow();
+        for &id in &phase.trainable {
+            let parameter = parameters.get(id)?;
+            ensure!(parameter.trainable, "a phase trains `{}`, which is frozen or a buffer", parameter.name);
+        }
         segments.push(Segment { start, steps, trained: phase.trainable.to_vec() });
         start += steps;
     }
@@ -191,7 +197,8 @@ pub fn end(cell: &Cell, strategies: &mut Strategies) -> Result<()> {
         strategy.after_stage(&services)?;
     }
     cell.batches.borrow_mut().clear();
-    Ok(())
+    // Buffers that a hook has just registered at a site belong to its tensors from now on, as after a resume.
+    cell.assign_sites()
 }
 
 /// The segment that the next step belongs to.
@@ -282,7 +289,11 @@ fn total(cell: &Cell, task_loss: &Tensor, terms: &Terms, report: &mut StepReport
         false => task_loss.shallow_clone(),
     };
     for (name, term, _) in terms {
-        report.terms.push((name.clone(), term.f_double_value(&[])?));
+        let value = term.f_double_value(&[])? / cell.world.config.training.accumulate as f64;
+        match report.terms.iter_mut().find(|(known, _)| known == name) {
+            Some((_, sum)) => *sum += value,
+            None => report.terms.push((name.clone(), value)),
+        }
         loss = loss.f_add(&term.f_view(&loss.size()[..])?)?;
     }
     Ok(loss)

@@ -196,8 +196,13 @@ impl Services for StrategyServices<'_> {
     fn grad(&self, id: u64) -> Result<Option<Tensor>> {
         self.only_in(&[Hook::AfterBackward], "grad")?;
         let parameters = self.cell.parameters.borrow();
-        let gradient = parameters.get(id)?.tensor.f_grad()?;
-        Ok(gradient.defined().then_some(gradient))
+        let parameter = parameters.get(id)?;
+        if !parameter.trainable {
+            return Ok(None);
+        }
+        // Zero where none reached it: whether libtorch keeps an empty gradient depends on earlier steps.
+        let gradient = parameter.tensor.f_grad()?;
+        Ok(Some(if gradient.defined() { gradient } else { parameter.tensor.f_detach()?.f_zeros_like()? }))
     }
 
     fn set_grad(&self, id: u64, gradient: &Tensor) -> Result<()> {
@@ -211,9 +216,15 @@ impl Services for StrategyServices<'_> {
             gradient.size(),
             parameter.tensor.size()
         );
+        ensure!(parameter.trainable, "set_grad `{}`: it is not trained", parameter.name);
         let own = parameter.tensor.f_grad()?;
-        ensure!(own.defined(), "set_grad `{}`: no gradient reached it in this step", parameter.name);
-        no_grad(|| own.f_detach()?.f_copy_(gradient))?;
+        if own.defined() {
+            let _copied = no_grad(|| own.f_detach()?.f_copy_(gradient))?;
+        } else {
+            // The gradient of this product is the gradient that was asked for.
+            let product = with_grad(|| parameter.tensor.f_mul(&gradient.f_detach()?)?.f_sum(Kind::Float))?;
+            product.f_backward()?;
+        }
         Ok(())
     }
 
@@ -397,7 +408,8 @@ impl Services for StrategyServices<'_> {
         let call = self.calls.get();
         self.calls.set(call + 1);
         let name = format!("{}/{}/{stream}", self.cell.plugin(self.entry), self.hook.name());
-        Ok(seed(self.cell.seed, &name, &[at.stage as u64, at.step as u64, at.micro_batch as u64, call]))
+        let indices = [at.stage, at.step, at.micro_batch, self.entry].map(|index| index as u64);
+        Ok(seed(self.cell.seed, &name, &[&indices[..], &[call]].concat()))
     }
 
     fn call_op_granted(&self) -> bool {

@@ -1,0 +1,154 @@
+//! What can be refused is refused before anything is written: a worker of its own opens every task and builds every method.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::compare::arguments::CompareArguments;
+use crate::compare::process::{Message, Worker};
+use crate::compare::protocol::{Refusal, Reply, Request};
+use crate::config::RunConfig;
+use crate::report::results::PluginUse;
+
+/// How long a worker may be silent before it is taken to hang; `COIN_HOST_HANG_SECONDS` sets another time.
+const HANG: Duration = Duration::from_secs(900);
+
+/// What keeps a run from starting, with the exit code it asks for.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .refusals.iter().map(Refusal::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct Refused {
+    pub refusals: Vec<Refusal>,
+}
+
+impl Refused {
+    /// One reason that concerns the whole run: bad configuration.
+    pub fn configuration(message: String) -> Refused {
+        Refused { refusals: vec![Refusal { method: None, message, exit: 2 }] }
+    }
+
+    /// 3 where a plugin was refused, else 2.
+    pub fn exit_code(&self) -> u8 {
+        self.refusals.iter().map(|refusal| refusal.exit).max().unwrap_or(2)
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.method {
+            Some(method) => write!(f, "method {method}: {}", self.message),
+            None => f.write_str(&self.message),
+        }
+    }
+}
+
+/// What a check found.
+pub struct Checked {
+    pub refusals: Vec<Refusal>,
+    /// The configuration without the methods that were refused.
+    pub config: RunConfig,
+    /// The plugins of each method that was built.
+    pub plugins: Vec<(String, Vec<PluginUse>)>,
+}
+
+/// Opens every task and builds every method. A method whose plugin crashes or hangs is refused like any other.
+///
+/// # Errors
+/// [`Refused`], unless `keep_going` and something is left to run: then `config` has what is left.
+pub fn check(arguments: &CompareArguments) -> Result<Checked> {
+    let mut config = arguments.config.clone();
+    let mut checker = Checker::new(arguments)?;
+    let (mut refusals, mut plugins) = checker.ask(None)?;
+    if refusals.is_empty() {
+        for method in methods(&config) {
+            let (refused, used) = checker.ask(Some(&method))?;
+            refusals.extend(refused);
+            plugins.extend(used);
+        }
+    }
+    if !refusals.is_empty() {
+        let whole = refusals.iter().any(|refusal| refusal.method.is_none());
+        let refused = |name: &str| refusals.iter().any(|refusal| refusal.method.as_deref() == Some(name));
+        config.methods.retain(|(name, _)| !refused(name));
+        config.references.retain(|reference| !refused(&reference.method));
+        if whole || !arguments.keep_going || config.methods.is_empty() {
+            return Err(Refused { refusals }.into());
+        }
+    }
+    Ok(Checked { refusals, config, plugins })
+}
+
+/// Every method that a run builds, those of references too.
+fn methods(config: &RunConfig) -> Vec<String> {
+    let mut names: Vec<String> = config.methods.iter().map(|(name, _)| name.clone()).collect();
+    for reference in &config.references {
+        if !names.contains(&reference.method) {
+            names.push(reference.method.clone());
+        }
+    }
+    names
+}
+
+/// The time after which a silent worker is taken to hang.
+pub fn hang() -> Duration {
+    let seconds = std::env::var("COIN_HOST_HANG_SECONDS").ok().and_then(|text| text.parse().ok());
+    seconds.map_or(HANG, Duration::from_secs)
+}
+
+struct Checker<'a> {
+    arguments: &'a CompareArguments,
+    scratch: tempfile::TempDir,
+    worker: Option<Worker>,
+    sender: Sender<Message>,
+    receiver: Receiver<Message>,
+    started: usize,
+}
+
+type Found = (Vec<Refusal>, Vec<(String, Vec<PluginUse>)>);
+
+impl<'a> Checker<'a> {
+    fn new(arguments: &'a CompareArguments) -> Result<Checker<'a>> {
+        let (sender, receiver) = channel();
+        let scratch = tempfile::tempdir().context("no temporary folder can be made")?;
+        Ok(Checker { arguments, scratch, worker: None, sender, receiver, started: 0 })
+    }
+
+    /// Asks about the tasks, or about one method, in a new worker where the last one ended.
+    fn ask(&mut self, method: Option<&str>) -> Result<Found> {
+        let mut worker = match self.worker.take() {
+            Some(worker) => worker,
+            None => {
+                self.started += 1;
+                let (config, out) = (&self.arguments.config, &self.arguments.out);
+                Worker::start(self.started, config, out, self.scratch.path(), self.sender.clone())?
+            }
+        };
+        // A worker that is gone by now is noticed below.
+        let _unsent = worker.send(&Request::Check { method: method.map(str::to_string) });
+        let refuse = |message: String| {
+            (vec![Refusal { method: method.map(str::to_string), message, exit: 3 }], Vec::new())
+        };
+        let deadline = Instant::now() + hang();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.receiver.recv_timeout(left) {
+                Ok(Message::Reply(number, reply)) if number == worker.number => match *reply {
+                    Reply::Checked { refusals, plugins } => {
+                        self.worker = Some(worker);
+                        return Ok((refusals, plugins));
+                    }
+                    Reply::Failed { message } => return Ok(refuse(message)),
+                    _ => {}
+                },
+                Ok(Message::Gone(number)) if number == worker.number => return Ok(refuse(worker.obituary())),
+                Ok(_) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(refuse(worker.obituary())),
+                Err(RecvTimeoutError::Timeout) => {
+                    let message = format!("no answer for {} s{}", hang().as_secs(), worker.whereabouts());
+                    worker.kill();
+                    return Ok(refuse(message));
+                }
+            }
+        }
+    }
+}
