@@ -13,6 +13,7 @@ libtorch:       ## Fetch libtorch into .libtorch, unless it is there or LIBTORCH
 
 build: libtorch ## Build the host and the shipped plugins
 	$(CARGO) build --release --locked --workspace
+	@$(CARGO) run --release --locked --quiet -- --quiet plugin lock --shipped
 
 compare: build  ## Run the quickstart comparison; more arguments: make compare ARGS="--help"
 	$(CARGO) run --release --locked --quiet -- compare $(ARGS)

@@ -6,6 +6,7 @@ mod doctor;
 mod exit;
 mod model;
 mod output;
+mod plugin;
 mod worker;
 
 use std::process::ExitCode;
@@ -45,6 +46,8 @@ enum Command {
     Config(config::ConfigCommand),
     /// Train a backbone from nothing
     Model(model::ModelCommand),
+    /// List plugins, say what one is, vouch for one
+    Plugin(plugin::PluginCommand),
     /// Show libtorch, devices and plugins of this machine, and what is wrong with them
     Doctor(doctor::DoctorCommand),
     /// Run cells for a parent process
@@ -60,6 +63,7 @@ pub fn main() -> ExitCode {
         Command::Compare(command) => command.run(&output),
         Command::Config(command) => command.run(&output),
         Command::Model(command) => command.run(&output),
+        Command::Plugin(command) => command.run(&output),
         Command::Doctor(command) => command.run(&output),
         Command::Worker(command) => command.run(&output),
     };

@@ -122,9 +122,9 @@ fn problems(report: &Report) -> Vec<Problem> {
         let hint = match plugin.verdict {
             Verdict::Ready => continue,
             Verdict::Unlocked => {
-                format!("`coin-host plugin lock {}` locks it, if you trust it", plugin.path.display())
+                format!("`coin-host plugin lock {}` vouches for it, if you trust it", plugin.path.display())
             }
-            Verdict::Refused => format!("replace {}, or build it again", plugin.path.display()),
+            Verdict::Refused => format!("`coin-host plugin info {}` says more", plugin.name),
         };
         let reason = plugin.reason.as_deref().unwrap_or("no reason given");
         found.push(Problem {

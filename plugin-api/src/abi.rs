@@ -27,11 +27,18 @@ pub mod load;
 pub use self::core::{CoreOps, CoreOpsRef};
 pub use data::*;
 pub use error::{ApiError, ApiResult, ErrorCode};
-pub use handle::{Bytes, Context, DType, Floats, Ints, RawTensor, RawTensorList, RawTensorPair, RawTensorTriple, RawTensors, Text};
-pub use objects::{AdapterBox, DatasetBox, RawAdapter, RawAdapter_TO, RawDataset, RawDataset_TO, RawStrategy, RawStrategy_TO, StrategyBox};
+pub use handle::{
+    Bytes, Context, DType, Floats, Ints, RawTensor, RawTensorList, RawTensorPair, RawTensorTriple,
+    RawTensors, Text,
+};
+pub use objects::{
+    AdapterBox, DatasetBox, RawAdapter, RawAdapter_TO, RawDataset, RawDataset_TO, RawStrategy,
+    RawStrategy_TO, StrategyBox,
+};
 pub use ops::*;
 pub use plugin::{Host, HostRef, Plugin, PluginRef, RawMethod};
 pub use services::*;
 
 /// The version of the border as `(major, minor)`. Hosts load plugins of the same major version, older and newer minor ones alike.
-pub const API_VERSION: ApiVersion = ApiVersion { major: 1, minor: 0 };
+pub const API_VERSION: ApiVersion =
+    ApiVersion { major: 1, minor: if cfg!(feature = "growth") { 1 } else { 0 } };

@@ -30,7 +30,14 @@ pub trait Adapter: Send + Sync + 'static {
     ///
     /// # Errors
     /// Whatever an operation reports; the host adds the site, the plugin and the phase.
-    fn adapt(&self, site: usize, input: &Tensor, output: &Tensor, parameters: &[Tensor], step: &Step) -> Result<Tensor>;
+    fn adapt(
+        &self,
+        site: usize,
+        input: &Tensor,
+        output: &Tensor,
+        parameters: &[Tensor],
+        step: &Step,
+    ) -> Result<Tensor>;
 
     /// Soft prompt tokens for a batch, from the tensors registered without a site (draft: may change).
     fn prefix(&self, parameters: &[Tensor], step: &Step) -> Result<Option<Prefix>> {

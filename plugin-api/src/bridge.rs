@@ -4,8 +4,9 @@ use abi_stable::sabi_trait::TD_Opaque;
 use abi_stable::std_types::{ROption, RSlice, RStr, RVec};
 
 use crate::abi::{
-    AdapterBox, ApiResult, Context, DatasetBox, RawAdapter, RawAdapter_TO, RawDataset, RawDataset_TO, RawDatasetDescription, RawPhase,
-    RawPrefix, RawRecord, RawStrategy, RawStrategy_TO, RawTensor, RawTerm, RawVerification, StrategyBox,
+    AdapterBox, ApiResult, Context, DatasetBox, RawAdapter, RawAdapter_TO, RawDataset, RawDataset_TO,
+    RawDatasetDescription, RawPhase, RawPrefix, RawRecord, RawStrategy, RawStrategy_TO, RawTensor, RawTerm,
+    RawVerification, StrategyBox,
 };
 use crate::adapter::{Adapter, PrefixPlace};
 use crate::dataset::{Dataset, Record, Split};
@@ -30,7 +31,9 @@ impl RawAdapter for AdapterBridge {
         guard(|| {
             let parameters = shared(parameters);
             let (input, output) = (Tensor::borrowed(input), Tensor::borrowed(output));
-            self.0.adapt(site as usize, &input, &output, &parameters, &Step::new(context)).map(Tensor::into_raw)
+            self.0
+                .adapt(site as usize, &input, &output, &parameters, &Step::new(context))
+                .map(Tensor::into_raw)
         })
     }
 
@@ -39,7 +42,10 @@ impl RawAdapter for AdapterBridge {
             let parameters = shared(parameters);
             let prefix = self.0.prefix(&parameters, &Step::new(context))?;
             Ok(prefix
-                .map(|prefix| RawPrefix { tokens: prefix.tokens.into_raw(), place: u32::from(prefix.place == PrefixPlace::AfterImage) })
+                .map(|prefix| RawPrefix {
+                    tokens: prefix.tokens.into_raw(),
+                    place: u32::from(prefix.place == PrefixPlace::AfterImage),
+                })
                 .into())
         })
     }
@@ -69,7 +75,10 @@ impl RawStrategy for StrategyBridge {
             let phases = self.0.before_stage(&Stage::new(context)?)?;
             Ok(phases
                 .into_iter()
-                .map(|phase| RawPhase { steps: phase.steps as u64, trainable: phase.trainable.into_iter().map(|id| id.0).collect() })
+                .map(|phase| RawPhase {
+                    steps: phase.steps as u64,
+                    trainable: phase.trainable.into_iter().map(|id| id.0).collect(),
+                })
                 .collect())
         })
     }
@@ -81,7 +90,12 @@ impl RawStrategy for StrategyBridge {
     fn compose_batch(&mut self, fresh: RSlice<'_, u64>, context: Context) -> ApiResult<RVec<u64>> {
         guard(|| {
             let fresh: Vec<SampleRef> = fresh.iter().map(|sample| SampleRef(*sample)).collect();
-            Ok(self.0.compose_batch(&fresh, &Stage::new(context)?)?.into_iter().map(|sample| sample.0).collect())
+            Ok(self
+                .0
+                .compose_batch(&fresh, &Stage::new(context)?)?
+                .into_iter()
+                .map(|sample| sample.0)
+                .collect())
         })
     }
 
@@ -121,6 +135,11 @@ impl RawStrategy for StrategyBridge {
 
     fn load(&mut self, state: RSlice<'_, u8>) -> ApiResult<()> {
         guard(|| self.0.load(state.as_slice()))
+    }
+
+    #[cfg(feature = "growth")]
+    fn growth_rest(&mut self) -> ApiResult<u64> {
+        guard(|| self.0.growth_rest())
     }
 }
 

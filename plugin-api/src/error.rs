@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::abi::{ApiError, ErrorCode};
 
-/// What went wrong. Build one with [`Error::new`] or [`crate::bail!`]; `?` turns errors of configurations into it.
+/// What went wrong. Build one with [`Error::new`] or [`crate::bail!`].
 #[derive(Clone, Debug)]
 pub struct Error {
     pub(crate) code: ErrorCode,
@@ -23,6 +23,18 @@ impl Error {
     /// A value of the configuration that the plugin does not accept.
     pub fn config(message: impl Into<String>) -> Self {
         Error { code: ErrorCode::CONFIG, message: message.into() }
+    }
+
+    /// A part of the border that the host is too old for.
+    #[cfg_attr(
+        not(feature = "growth"),
+        expect(dead_code, reason = "no part of the border is later than its first version yet")
+    )]
+    pub(crate) fn missing(what: &str) -> Self {
+        let message = format!(
+            "`{what}` is not there: this host speaks an older version of the plugin api\nhint: a newer coin-host has it"
+        );
+        Error { code: ErrorCode::UNAVAILABLE, message }
     }
 
     pub(crate) fn panic(message: impl Into<String>) -> Self {
@@ -57,12 +69,6 @@ impl From<ApiError> for Error {
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         ApiError { code: error.code, message: error.message.into() }
-    }
-}
-
-impl From<toml::de::Error> for Error {
-    fn from(error: toml::de::Error) -> Self {
-        Error::config(error.to_string())
     }
 }
 

@@ -60,6 +60,7 @@ mod error;
 mod export;
 mod guard;
 pub mod nn;
+mod reader;
 mod registry;
 mod services;
 pub mod state;
@@ -79,7 +80,8 @@ pub use description::{Description, Need};
 pub use error::{Error, Result};
 pub use export::{Config, Method, OpenDataset};
 #[doc(hidden)]
-pub use export::{NoConfig, attach, build_method, describe, open_dataset};
+pub use export::{NoConfig, attach, build_method, defaults, describe, no_dataset, no_method, open_dataset};
+pub use reader::from_toml;
 pub use registry::{Init, Model, ParameterId, Part, Registration, Registry, Site};
 pub use services::{Batch, Level, ParameterInfo, Parameters, ReplayBuffer, SampleRef, Slot, Stage, log};
 pub use step::{PassPhase, Row, Step};

@@ -7,9 +7,16 @@ use crate::tensor::Tensor;
 /// Registers the pair `A [r, in]` and `B [out, r]` of a low-rank update at a site, in this order: `A` Kaiming uniform, `B` zero, so
 /// that the update starts at zero (Hu et al. 2021, arXiv 2106.09685).
 pub fn register_low_rank(registry: &Registry, site: &Site, r: i64) -> Result<[ParameterId; 2]> {
-    let a = registry
-        .register(Registration::parameter("lora_A.weight", &[r, site.in_features], Init::kaiming_uniform(site.in_features)).at(site))?;
-    let b = registry.register(Registration::parameter("lora_B.weight", &[site.out_features, r], Init::ZEROS).at(site))?;
+    let a = registry.register(
+        Registration::parameter(
+            "lora_A.weight",
+            &[r, site.in_features],
+            Init::kaiming_uniform(site.in_features),
+        )
+        .at(site),
+    )?;
+    let b = registry
+        .register(Registration::parameter("lora_B.weight", &[site.out_features, r], Init::ZEROS).at(site))?;
     Ok([a, b])
 }
 
@@ -27,7 +34,12 @@ pub fn low_rank_delta(a: &Tensor, b: &Tensor, scaling: f64) -> Result<Tensor> {
 /// Registers a router `[experts, in]` at a site, initialised as PyTorch's linear layers are.
 pub fn register_router(registry: &Registry, site: &Site, experts: i64) -> Result<ParameterId> {
     registry.register(
-        Registration::parameter("lora_router.weight", &[experts, site.in_features], Init::kaiming_uniform(site.in_features)).at(site),
+        Registration::parameter(
+            "lora_router.weight",
+            &[experts, site.in_features],
+            Init::kaiming_uniform(site.in_features),
+        )
+        .at(site),
     )
 }
 

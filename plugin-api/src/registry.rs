@@ -176,7 +176,8 @@ impl Registry {
     /// # Errors
     /// A name that no linear has.
     pub fn target_sites(&self, target_modules: &[String]) -> Result<Vec<Site>> {
-        let language: Vec<Site> = self.sites()?.into_iter().filter(|site| site.part == Part::Language).collect();
+        let language: Vec<Site> =
+            self.sites()?.into_iter().filter(|site| site.part == Part::Language).collect();
         if target_modules == ["all-linear"] {
             return Ok(language);
         }

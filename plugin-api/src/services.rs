@@ -187,7 +187,28 @@ impl Stage {
 
     /// The first `count` numbers of a random order of `0..size`, drawn from the named stream.
     pub fn sample(&self, stream: &str, size: usize, count: usize) -> Result<Vec<usize>> {
-        let raw = (host().random().sample())(self.context, Text::borrow(stream.as_bytes()), size as u64, count as u64).into_result()?;
+        let raw = (host().random().sample())(
+            self.context,
+            Text::borrow(stream.as_bytes()),
+            size as u64,
+            count as u64,
+        )
+        .into_result()?;
+        Ok(raw.into_iter().map(|place| place as usize).collect())
+    }
+}
+
+#[cfg(feature = "growth")]
+impl Stage {
+    /// For tests of the border's growth: the numbers `0..size` in random order.
+    ///
+    /// # Errors
+    /// A host that is older than this service.
+    pub fn growth_shuffle(&self, stream: &str, size: usize) -> Result<Vec<usize>> {
+        let Some(shuffle) = host().random().growth_shuffle() else {
+            return Err(crate::Error::missing("growth_shuffle"));
+        };
+        let raw = shuffle(self.context, Text::borrow(stream.as_bytes()), size as u64).into_result()?;
         Ok(raw.into_iter().map(|place| place as usize).collect())
     }
 }
@@ -256,7 +277,10 @@ impl ReplayBuffer {
     /// Its filled slots, by number.
     pub fn slots(&self) -> Result<Vec<Slot>> {
         let raw = (host().replay().slots())(self.context).into_result()?;
-        Ok(raw.into_iter().map(|row| Slot { slot: row.slot.cast_unsigned(), sample: SampleRef(row.sample) }).collect())
+        Ok(raw
+            .into_iter()
+            .map(|row| Slot { slot: row.slot.cast_unsigned(), sample: SampleRef(row.sample) })
+            .collect())
     }
 
     /// Keeps a sample of this stage.
@@ -274,7 +298,8 @@ impl ReplayBuffer {
 
     /// Keeps a named tensor with a slot, for example its logits. Its bytes are metered.
     pub fn store(&self, slot: u64, name: &str, value: &Tensor) -> Result<()> {
-        Ok((host().replay().store())(self.context, slot, Text::borrow(name.as_bytes()), value.raw()).into_result()?)
+        Ok((host().replay().store())(self.context, slot, Text::borrow(name.as_bytes()), value.raw())
+            .into_result()?)
     }
 
     /// The named tensor of a slot.

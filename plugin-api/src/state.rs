@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
+use crate::reader::from_toml;
 
 /// A value as TOML text. The value is a struct or a map; integers fit into 63 bits.
 pub fn to_bytes<T: Serialize>(state: &T) -> Result<Vec<u8>> {
@@ -20,7 +21,7 @@ pub fn to_bytes<T: Serialize>(state: &T) -> Result<Vec<u8>> {
 pub fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     let text = std::str::from_utf8(bytes)
         .map_err(|error| Error::new(format!("the saved state of the strategy is damaged: {error}")))?;
-    toml::from_str(text)
+    from_toml(text)
         .map_err(|error| Error::new(format!("the saved state of the strategy cannot be read: {error}")))
 }
 

@@ -90,7 +90,10 @@ impl Step {
     /// The rows of the training batch.
     pub fn rows(&self) -> Result<Vec<Row>> {
         let raw = (host().step().rows())(self.context).into_result()?;
-        Ok(raw.into_iter().map(|row| Row { sample: SampleRef(row.sample), slot: u64::try_from(row.slot).ok() }).collect())
+        Ok(raw
+            .into_iter()
+            .map(|row| Row { sample: SampleRef(row.sample), slot: u64::try_from(row.slot).ok() })
+            .collect())
     }
 
     /// Logits at supervised positions, `[K, V]`, with their graph. Strategies, training only.
@@ -135,7 +138,8 @@ impl Step {
 
     /// Adds a named scalar to the loss from inside an adapter; counted once, also under gradient checkpointing.
     pub fn add_term(&self, name: &str, value: &Tensor) -> Result<()> {
-        Ok((host().step().add_term())(self.context, Text::borrow(name.as_bytes()), value.raw()).into_result()?)
+        Ok((host().step().add_term())(self.context, Text::borrow(name.as_bytes()), value.raw())
+            .into_result()?)
     }
 
     /// Adds to a registered buffer, once per training forward, also under gradient checkpointing.
@@ -150,7 +154,8 @@ impl Step {
 
     /// Keeps a tensor `[B, ..]` for these rows from prefill through decoding.
     pub fn set_sequence(&self, key: &str, value: &Tensor) -> Result<()> {
-        Ok((host().step().set_sequence())(self.context, Text::borrow(key.as_bytes()), value.raw()).into_result()?)
+        Ok((host().step().set_sequence())(self.context, Text::borrow(key.as_bytes()), value.raw())
+            .into_result()?)
     }
 
     /// Inverted dropout in the train phase, else the tensor itself. Each call draws anew from its own named place.
@@ -158,16 +163,29 @@ impl Step {
         if probability == 0.0 {
             return Ok(input.clone());
         }
-        received((host().random().dropout())(self.context, Text::borrow(b"dropout"), input.raw(), probability))
+        received((host().random().dropout())(
+            self.context,
+            Text::borrow(b"dropout"),
+            input.raw(),
+            probability,
+        ))
     }
 
     /// Standard normal float32 draws from the named stream.
     pub fn normal(&self, stream: &str, sizes: &[i64]) -> Result<Tensor> {
-        received((host().random().normal())(self.context, Text::borrow(stream.as_bytes()), Ints::borrow(sizes)))
+        received((host().random().normal())(
+            self.context,
+            Text::borrow(stream.as_bytes()),
+            Ints::borrow(sizes),
+        ))
     }
 
     /// Uniform float32 draws in `[0, 1)` from the named stream.
     pub fn uniform(&self, stream: &str, sizes: &[i64]) -> Result<Tensor> {
-        received((host().random().uniform())(self.context, Text::borrow(stream.as_bytes()), Ints::borrow(sizes)))
+        received((host().random().uniform())(
+            self.context,
+            Text::borrow(stream.as_bytes()),
+            Ints::borrow(sizes),
+        ))
     }
 }

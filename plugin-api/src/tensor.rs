@@ -6,7 +6,8 @@ use std::ops::{Add, Div, Mul, Neg, Sub};
 use std::sync::OnceLock;
 
 use crate::abi::{
-    ApiResult, DType, Floats, HostRef, Ints, RawArgument, RawTensor, RawTensorList, RawTensorPair, RawTensorTriple, RawTensors, Text,
+    ApiResult, DType, Floats, HostRef, Ints, RawArgument, RawTensor, RawTensorList, RawTensorPair,
+    RawTensorTriple, RawTensors, Text,
 };
 use crate::error::Result;
 
@@ -119,7 +120,12 @@ impl Tensor {
     /// the gradients themselves can be differentiated if `create_graph`.
     pub fn gradients(&self, inputs: &[&Tensor], keep_graph: bool, create_graph: bool) -> Result<Vec<Tensor>> {
         let inputs = raws(inputs);
-        received_list((host().core().gradients())(self.0, RawTensors::borrow(&inputs), keep_graph, create_graph))
+        received_list((host().core().gradients())(
+            self.0,
+            RawTensors::borrow(&inputs),
+            keep_graph,
+            create_graph,
+        ))
     }
 
     /// Einstein summation, as in PyTorch.
@@ -158,7 +164,11 @@ pub fn call_op(name: &str, overload: &str, arguments: &[Argument<'_>]) -> Result
             Argument::Bool(value) => RawArgument { kind: 3, value: u64::from(*value) },
         })
         .collect();
-    received_list((host().core().call_op())(Text::borrow(name.as_bytes()), Text::borrow(overload.as_bytes()), arguments))
+    received_list((host().core().call_op())(
+        Text::borrow(name.as_bytes()),
+        Text::borrow(overload.as_bytes()),
+        arguments,
+    ))
 }
 
 /// While it lives, operations on this thread are outside the graph. The previous mode comes back when it is dropped, also on a panic.
@@ -226,10 +236,18 @@ fn received_triple(result: ApiResult<RawTensorTriple>) -> Result<(Tensor, Tensor
 
 /// The type an author sees for a type of the border.
 macro_rules! safe_argument {
-    (RawTensor) => { &Tensor };
-    (RawTensors) => { &[&Tensor] };
-    (Ints) => { &[i64] };
-    ($Other:ident) => { $Other };
+    (RawTensor) => {
+        &Tensor
+    };
+    (RawTensors) => {
+        &[&Tensor]
+    };
+    (Ints) => {
+        &[i64]
+    };
+    ($Other:ident) => {
+        $Other
+    };
 }
 
 macro_rules! safe_return {
@@ -240,17 +258,33 @@ macro_rules! safe_return {
 }
 
 macro_rules! lower {
-    (RawTensor, $value:expr) => { $value.0 };
-    (RawTensors, $value:expr) => { RawTensors::borrow(&raws($value)) };
-    (Ints, $value:expr) => { Ints::borrow($value) };
-    ($Other:ident, $value:expr) => { $value };
+    (RawTensor, $value:expr) => {
+        $value.0
+    };
+    (RawTensors, $value:expr) => {
+        RawTensors::borrow(&raws($value))
+    };
+    (Ints, $value:expr) => {
+        Ints::borrow($value)
+    };
+    ($Other:ident, $value:expr) => {
+        $value
+    };
 }
 
 macro_rules! raise {
-    (RawTensor, $value:expr) => { received($value) };
-    (RawTensorList, $value:expr) => { received_list($value) };
-    (RawTensorPair, $value:expr) => { received_pair($value) };
-    (RawTensorTriple, $value:expr) => { received_triple($value) };
+    (RawTensor, $value:expr) => {
+        received($value)
+    };
+    (RawTensorList, $value:expr) => {
+        received_list($value)
+    };
+    (RawTensorPair, $value:expr) => {
+        received_pair($value)
+    };
+    (RawTensorTriple, $value:expr) => {
+        received_triple($value)
+    };
 }
 
 /// Methods of groups whose first argument is the tensor itself.
@@ -260,6 +294,7 @@ macro_rules! define_methods {
         $( $(#[doc = $doc:literal])+ fn $op:ident ( a: RawTensor $(, $argument:ident : $Type:ident)* ) -> $Return:ident; )*
         last
         $(#[doc = $last_doc:literal])+ fn $last_op:ident ( a: RawTensor $(, $last_argument:ident : $LastType:ident)* ) -> $LastReturn:ident;
+        $( later $(#[doc = $later_doc:literal])+ fn $later_op:ident ( a: RawTensor $(, $later_argument:ident : $LaterType:ident)* ) -> $LaterReturn:ident; )*
     ) => {
         impl Tensor {
             $(
@@ -272,6 +307,16 @@ macro_rules! define_methods {
             pub fn $last_op(&self $(, $last_argument: safe_argument!($LastType))*) -> Result<safe_return!($LastReturn)> {
                 raise!($LastReturn, (host().$name().$last_op())(self.0 $(, lower!($LastType, $last_argument))*))
             }
+            $(
+                $(#[doc = $later_doc])+
+                ///
+                /// # Errors
+                /// A host that is older than this operation.
+                pub fn $later_op(&self $(, $later_argument: safe_argument!($LaterType))*) -> Result<safe_return!($LaterReturn)> {
+                    let Some(operation) = host().$name().$later_op() else { return Err(crate::Error::missing(stringify!($later_op))) };
+                    raise!($LaterReturn, operation(self.0 $(, lower!($LaterType, $later_argument))*))
+                }
+            )*
         }
     };
 }
@@ -283,6 +328,7 @@ macro_rules! define_functions {
         $( $(#[doc = $doc:literal])+ fn $op:ident ( $($argument:ident : $Type:ident),* ) -> $Return:ident; )*
         last
         $(#[doc = $last_doc:literal])+ fn $last_op:ident ( $($last_argument:ident : $LastType:ident),* ) -> $LastReturn:ident;
+        $( later $(#[doc = $later_doc:literal])+ fn $later_op:ident ( $($later_argument:ident : $LaterType:ident),* ) -> $LaterReturn:ident; )*
     ) => {
         impl Tensor {
             $(
@@ -295,6 +341,16 @@ macro_rules! define_functions {
             pub fn $last_op($($last_argument: safe_argument!($LastType)),*) -> Result<safe_return!($LastReturn)> {
                 raise!($LastReturn, (host().$name().$last_op())($(lower!($LastType, $last_argument)),*))
             }
+            $(
+                $(#[doc = $later_doc])+
+                ///
+                /// # Errors
+                /// A host that is older than this operation.
+                pub fn $later_op($($later_argument: safe_argument!($LaterType)),*) -> Result<safe_return!($LaterReturn)> {
+                    let Some(operation) = host().$name().$later_op() else { return Err(crate::Error::missing(stringify!($later_op))) };
+                    raise!($LaterReturn, operation($(lower!($LaterType, $later_argument)),*))
+                }
+            )*
         }
     };
 }

@@ -40,6 +40,12 @@ use world::{World, made_up, with};
 
 const CONTEXT: Context = Context(0);
 
+/// The table of the recording host, for tests that attach a library themselves.
+#[doc(hidden)]
+pub fn recording_host() -> crate::abi::HostRef {
+    host()
+}
+
 /// The recording host of this thread.
 pub struct Recording {
     _of_this_thread: PhantomData<*const ()>,

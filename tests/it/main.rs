@@ -1,9 +1,15 @@
 //! The integration tests, one binary.
 
+mod bad_input;
 mod built;
 mod cli;
+mod compare;
 mod datasets;
+mod determinism;
+mod loader;
 mod moelora;
+mod resume;
+mod runs;
 mod setup;
 mod support;
 mod tables;

@@ -1,5 +1,6 @@
 //! A temporary folder to run the binary in, and its outcome as text.
 
+use std::path::Path;
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -20,6 +21,10 @@ impl Workspace {
         std::fs::create_dir_all(path.parent().expect("a file has a folder")).expect("a folder");
         std::fs::write(path, text).expect("a file");
         self
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
     }
 
     /// `coin-host` with arguments, started from inside the folder and without the user's settings.

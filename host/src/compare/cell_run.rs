@@ -22,7 +22,8 @@ use crate::train::checkpoint;
 use crate::train::stage::{self, Running, StepReport};
 use crate::train::strategy_services::{Hook, StrategyServices};
 
-/// Time between two checkpoints inside a stage. When they are taken changes nothing that is computed.
+/// Time between two checkpoints inside a stage; `COIN_HOST_CHECKPOINT_SECONDS` sets another, 0 takes one after each step. When they
+/// are taken changes nothing that is computed.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(20);
 
 /// What a cell has measured so far; kept in its checkpoint.
@@ -50,8 +51,6 @@ pub struct CellRun<'r> {
     pub scorers: Vec<Scorer>,
     /// Hears what happens.
     pub emit: &'r mut dyn FnMut(CellEvent),
-    /// Handles that plugins of other cells left behind.
-    pub handles_before: i64,
 }
 
 impl CellRun<'_> {
@@ -59,9 +58,7 @@ impl CellRun<'_> {
     pub fn run(mut self) -> Result<Progress> {
         std::fs::create_dir_all(&self.folder)
             .with_context(|| format!("{} cannot be made", self.folder.display()))?;
-        // A worker of an earlier comparison may still be on its way out.
-        let lock = File::create(self.folder.join(".lock"))?;
-        lock.lock().with_context(|| format!("{} cannot be locked", self.folder.display()))?;
+        let _lock = lock(&self.folder)?;
         memory::reset_peak();
         let path = self.folder.join("checkpoint.safetensors");
         let (mut trained, mut running, mut progress) = match path.is_file() {
@@ -116,19 +113,21 @@ impl CellRun<'_> {
         let task = if names.len() == 1 { names[0].to_string() } else { String::from("all tasks") };
         (self.emit)(CellEvent::StageStarted { stage, task });
         let mut clock = Instant::now();
+        // A cell that failed in this process before may have left some.
+        let handles = live_handles();
         let mut running = match resumed {
             Some(running) => running,
             None => stage::begin(&self.cell, &mut self.strategies, stage)?,
         };
         let trainable = self.cell.parameters.borrow().trainable_count();
         progress.cost.trainable_parameters = progress.cost.trainable_parameters.max(trainable);
-        let mut saved = Instant::now();
+        let (every, mut saved) = (checkpoint_every(), Instant::now());
         while running.step < running.plan.steps {
             let report = stage::step(&self.cell, &mut self.strategies, &mut running)?;
             progress.fresh_rows += report.fresh_rows as u64;
             metrics.step(stage, &report, &self.cell)?;
             (self.emit)(CellEvent::Step { step: report.step + 1, of: report.of, loss: report.task_loss });
-            if saved.elapsed() >= CHECKPOINT_EVERY {
+            if saved.elapsed() >= every {
                 progress.cost.train_seconds += clock.elapsed().as_secs_f64();
                 clock = Instant::now();
                 self.checkpoint(stage, Some(&running), progress, metrics)?;
@@ -138,7 +137,7 @@ impl CellRun<'_> {
         stage::end(&self.cell, &mut self.strategies)?;
         metrics.plugin_metrics(stage, &self.cell)?;
         progress.cost.train_seconds += clock.elapsed().as_secs_f64();
-        let left = live_handles() - self.handles_before;
+        let left = live_handles() - handles;
         ensure!(
             left <= 0,
             "{} tensor handles were not given back by the end of stage {stage}\nhint: keep ids across calls, never tensors; plugins of this stack: {}",
@@ -251,6 +250,19 @@ impl CellRun<'_> {
             progress,
         )
     }
+}
+
+fn checkpoint_every() -> Duration {
+    let seconds = std::env::var("COIN_HOST_CHECKPOINT_SECONDS").ok().and_then(|text| text.parse().ok());
+    seconds.map_or(CHECKPOINT_EVERY, Duration::from_secs)
+}
+
+/// Waits until no other process works on this cell: a worker whose parent was killed is at its last step.
+fn lock(folder: &Path) -> Result<File> {
+    let path = folder.join(".lock");
+    let file = File::create(&path).with_context(|| format!("{} cannot be made", path.display()))?;
+    file.lock().with_context(|| format!("{} cannot be locked", path.display()))?;
+    Ok(file)
 }
 
 /// Scores of a finished cell with what follows from them.

@@ -16,7 +16,7 @@ use crate::config::{RunConfig, StackEntry};
 use crate::eval::answering::{self, Engine};
 use crate::eval::blind::Blind;
 use crate::model::Frozen;
-use crate::ops::{live_handles, set_compute_device};
+use crate::ops::set_compute_device;
 use crate::plugin::PluginError;
 use crate::plugin::breadcrumb::Breadcrumb;
 use crate::report::results::{CellResult, Cost, PluginUse, References, Status};
@@ -215,19 +215,10 @@ fn cell_reply(
     folder: std::path::PathBuf,
     emit: &mut dyn FnMut(CellEvent),
 ) -> Reply {
-    let handles_before = live_handles();
     let built = build(world, &mut |plugin| Ok(shelf.plugin(plugin)?), stack, cell.seed, stages);
     let done: Result<Progress> = built.and_then(|(built, strategies)| {
-        CellRun {
-            cell: built,
-            strategies,
-            folder,
-            columns,
-            scorers: parts.scorers.clone(),
-            emit: &mut *emit,
-            handles_before,
-        }
-        .run()
+        CellRun { cell: built, strategies, folder, columns, scorers: parts.scorers.clone(), emit: &mut *emit }
+            .run()
     });
     let mut result = CellResult {
         method: cell.method.clone(),

@@ -6,7 +6,7 @@
 //! Handles reach these functions from across the border only, where a plugin has no way to make one up in safe code.
 
 use std::borrow::Borrow;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
@@ -24,6 +24,36 @@ static LIVE: AtomicI64 = AtomicI64::new(0);
 /// Handles that plugins own now: given to them and not yet released or handed back. Counts the whole process.
 pub fn live_handles() -> i64 {
     LIVE.load(Ordering::Relaxed)
+}
+
+thread_local! {
+    /// The part of `LIVE` that this thread gave and took back.
+    static LIVE_HERE: Cell<i64> = const { Cell::new(0) };
+}
+
+fn count(change: i64) {
+    LIVE.fetch_add(change, Ordering::Relaxed);
+    LIVE_HERE.set(LIVE_HERE.get() + change);
+}
+
+/// Tells what became of the handles that were given while a hook ran.
+#[derive(Debug, Clone, Copy)]
+pub struct HandleCount {
+    process: i64,
+    thread: i64,
+}
+
+impl HandleCount {
+    pub fn now() -> HandleCount {
+        HandleCount { process: live_handles(), thread: LIVE_HERE.get() }
+    }
+
+    /// Handles that this thread gave since then and that nobody in the process has given back. Other threads run hooks of their own;
+    /// a plugin may also release on a thread of its own.
+    pub fn since(self) -> i64 {
+        let now = HandleCount::now();
+        (now.process - self.process).min(now.thread - self.thread)
+    }
 }
 
 /// A tensor that somebody else owns.
@@ -56,7 +86,7 @@ pub(super) fn borrow(raw: &RawTensor) -> Result<Lent<'_>> {
 
 /// Gives a tensor to a plugin, which owns it from then on.
 pub(super) fn give(tensor: Tensor) -> RawTensor {
-    LIVE.fetch_add(1, Ordering::Relaxed);
+    count(1);
     RawTensor(ManuallyDrop::new(tensor).as_mut_ptr() as usize)
 }
 
@@ -66,7 +96,7 @@ pub(super) fn give(tensor: Tensor) -> RawTensor {
 /// The handle stands for "no tensor".
 pub fn take(raw: RawTensor) -> Result<Tensor> {
     let tensor = tensor(raw)?;
-    LIVE.fetch_sub(1, Ordering::Relaxed);
+    count(-1);
     Ok(tensor)
 }
 

@@ -59,11 +59,13 @@ macro_rules! define_host_group {
         $( $(#[doc = $doc:literal])+ fn $op:ident ( $($argument:ident : $Type:ident),* ) -> $Return:ident; )*
         last
         $(#[doc = $last_doc:literal])+ fn $last_op:ident ( $($last_argument:ident : $LastType:ident),* ) -> $LastReturn:ident;
+        $( later $(#[doc = $later_doc:literal])+ fn $later_op:ident ( $($later_argument:ident : $LaterType:ident),* ) -> $LaterReturn:ident; )*
     ) => {
         fn $name() -> abi::$Ref {
             $( entry_point!($name, $op($($argument: $Type),*) -> $Return); )*
             entry_point!($name, $last_op($($last_argument: $LastType),*) -> $LastReturn);
-            abi::$Group { $($op,)* $last_op }.leak_into_prefix()
+            $( entry_point!($name, $later_op($($later_argument: $LaterType),*) -> $LaterReturn); )*
+            abi::$Group { $($op,)* $last_op, $($later_op,)* }.leak_into_prefix()
         }
     };
 }

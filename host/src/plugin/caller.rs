@@ -1,14 +1,16 @@
 //! One call of a plugin: leaves a trace, gives the services to the hook, names the plugin on the error, checks what was left behind.
 
+use std::fmt;
 use std::sync::Arc;
 
 use coin_plugin_api::abi::{ApiError, ApiResult, Context, ErrorCode};
 
 use super::breadcrumb::{Breadcrumb, Trace};
 use super::error::{PluginError, label};
+use super::given::Given;
 use super::hook::Hook;
 use crate::model::Site;
-use crate::ops::{self, Services};
+use crate::ops::{self, HandleCount, Services};
 
 /// Who is called.
 #[derive(Debug, Clone)]
@@ -19,21 +21,36 @@ pub(super) struct Caller {
     number: u16,
 }
 
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name, self.version)
+    }
+}
+
 impl Caller {
     pub(super) fn new(name: &str, version: &str) -> Caller {
         let number = Breadcrumb::installed().map_or(0, |crumb| crumb.plugin(&format!("{name} {version}")));
         Caller { name: name.into(), version: version.into(), number }
     }
 
-    /// Calls a hook with services.
-    pub(super) fn call<T>(
+    /// Calls a hook with services. It may give handles away, and keep none.
+    pub(super) fn call<T: Given>(
         &self,
         hook: Hook,
         site: Option<&Site>,
         services: &dyn Services,
         body: impl FnOnce(Context) -> ApiResult<T>,
     ) -> Result<T, PluginError> {
-        self.watch(hook, site, || ops::enter(services, body))
+        let _trace = self.trace(hook, site);
+        let handles = HandleCount::now();
+        // Measured inside: leaving the hook puts the gradient mode back.
+        let value = self.outcome(hook, site, ops::enter(services, |context| measured(|| body(context))))?;
+        let kept = handles.since() - value.handles();
+        if kept > 0 {
+            let reason = format!("it kept {kept} tensor handles\nhint: keep ids across calls, never tensors");
+            return Err(self.failed(hook, site, reason));
+        }
+        Ok(value)
     }
 
     /// Calls a hook that has no services.
@@ -44,16 +61,23 @@ impl Caller {
         body: impl FnOnce() -> ApiResult<T>,
     ) -> Result<T, PluginError> {
         let _trace = self.trace(hook, site);
-        let before = gradients();
-        let result = body();
-        // Also after an error: the next hook must not inherit it.
-        let left = ops::set_grad_enabled(before);
+        self.outcome(hook, site, measured(body))
+    }
+
+    fn outcome<T>(
+        &self,
+        hook: Hook,
+        site: Option<&Site>,
+        (result, left): (ApiResult<T>, Option<bool>),
+    ) -> Result<T, PluginError> {
         let value = result.into_result().map_err(|error| self.error(hook, site, error))?;
-        if left != before {
-            let state = if left { "on" } else { "off" };
-            return Err(self.failed(hook, site, format!("it left gradients switched {state}")));
+        match left {
+            None => Ok(value),
+            Some(left) => {
+                let state = if left { "on" } else { "off" };
+                Err(self.failed(hook, site, format!("it left gradients switched {state}")))
+            }
         }
-        Ok(value)
     }
 
     fn trace(&self, hook: Hook, site: Option<&Site>) -> Option<Trace> {
@@ -76,14 +100,17 @@ impl Caller {
             Some(site) => format!("{} at {}", hook.name(), site.path),
             None => hook.name().to_string(),
         };
-        PluginError::Failed { plugin: format!("{} {}", self.name, self.version), hook, reason: reason.into() }
+        PluginError::Failed { plugin: self.to_string(), hook, reason: reason.into() }
     }
 }
 
-fn gradients() -> bool {
-    let enabled = ops::set_grad_enabled(true);
-    if !enabled {
+/// Also says what the gradient mode was left at, where it was left changed; it is put back.
+fn measured<T>(body: impl FnOnce() -> T) -> (T, Option<bool>) {
+    let before = ops::set_grad_enabled(true);
+    if !before {
         ops::set_grad_enabled(false);
     }
-    enabled
+    let result = body();
+    let left = ops::set_grad_enabled(before);
+    (result, (left != before).then_some(left))
 }

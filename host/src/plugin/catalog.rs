@@ -6,6 +6,7 @@ use coin_plugin_api::Description;
 
 use super::discover::{self, Candidate, Folder, Surroundings};
 use super::error::{PluginError, label};
+use super::listing::{self, State};
 use super::load::{self, Loaded};
 use super::manifest::{Kind, Manifest};
 use super::trust::{Mark, Policy};
@@ -65,30 +66,26 @@ impl Catalog {
     /// # Errors
     /// [`PluginError::Refused`].
     pub fn examine(&self, candidate: &Candidate) -> Result<Examined, PluginError> {
-        self.verify(candidate).map_err(|reason| {
-            let label = label(&candidate.name, candidate.version.as_deref());
-            PluginError::refused(label, at(&candidate.path, reason))
-        })
+        self.verify(candidate).map_err(|reason| refused(candidate, reason))
+    }
+
+    /// Reads a library and checks everything but whether it is trusted. No code of it runs.
+    ///
+    /// # Errors
+    /// [`PluginError::Refused`].
+    pub fn read(&self, candidate: &Candidate) -> Result<Image, PluginError> {
+        sound(candidate).map_err(|reason| refused(candidate, reason))
     }
 
     fn verify(&self, candidate: &Candidate) -> Result<Examined, String> {
-        if let Some(problem) = &candidate.problem {
-            return Err(problem.clone());
-        }
-        if let Some(manifest) = &candidate.manifest {
-            load::check_api(&manifest.api.version)?;
-        }
-        let image = verify::read(&candidate.path)?;
-        // A cut or foreign file first: "truncated" says more than another hash.
-        let headers = if cfg!(target_os = "linux") { Some(elf::read(&image.bytes)?) } else { None };
-        if headers.is_some_and(|headers| !headers.plugin) {
-            return Err(String::from("a shared library, but not a coin-host plugin: it does not export one"));
-        }
-        if let Some(file) = candidate.manifest.as_ref().and_then(Manifest::library) {
-            verify::compare(&image, file.size, &file.sha256, "its manifest")?;
-        }
-        let mark = self.policy.judge(candidate, &image)?;
+        let image = sound(candidate)?;
+        let mark = self.policy.judge(candidate, &image).map_err(|distrust| distrust.to_string())?;
         Ok(Examined { image, mark })
+    }
+
+    /// What would become of everything that was found. No code of a plugin runs.
+    pub fn states(&self) -> Vec<State> {
+        listing::states(&self.candidates, &self.policy)
     }
 
     /// Finds, verifies, loads and attaches a plugin.
@@ -100,12 +97,34 @@ impl Catalog {
         let examined = self.examine(candidate)?;
         let loaded = load::open(&discover::library_file(&candidate.name), &examined.image)
             .and_then(|loaded| agrees(&loaded, candidate, wanted).map(|()| loaded))
-            .map_err(|reason| {
-                let label = label(&candidate.name, candidate.version.as_deref());
-                PluginError::refused(label, at(&candidate.path, reason))
-            })?;
+            .map_err(|reason| refused(candidate, reason))?;
         Plugin::attach(loaded, examined, &candidate.path)
     }
+}
+
+/// Reads a library and looks for everything but trust.
+pub(super) fn sound(candidate: &Candidate) -> Result<Image, String> {
+    if let Some(problem) = &candidate.problem {
+        return Err(problem.clone());
+    }
+    if let Some(manifest) = &candidate.manifest {
+        load::check_api(&manifest.api.version)?;
+    }
+    let image = verify::read(&candidate.path)?;
+    // A cut or foreign file first: "truncated" says more than another hash.
+    let headers = if cfg!(target_os = "linux") { Some(elf::read(&image.bytes)?) } else { None };
+    if headers.is_some_and(|headers| !headers.plugin) {
+        return Err(String::from("a shared library, but not a coin-host plugin: it does not export one"));
+    }
+    if let Some(file) = candidate.manifest.as_ref().and_then(Manifest::library) {
+        verify::compare(&image, file.size, &file.sha256, "its manifest")?;
+    }
+    Ok(image)
+}
+
+fn refused(candidate: &Candidate, reason: String) -> PluginError {
+    let label = label(&candidate.name, candidate.version.as_deref());
+    PluginError::refused(label, at(&candidate.path, reason))
 }
 
 /// Puts the path behind the first line, before hints.

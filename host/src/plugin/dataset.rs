@@ -1,5 +1,6 @@
 //! A dataset as the host calls it, from any thread.
 
+use std::fmt;
 use std::ops::Range;
 
 use coin_plugin_api::abi::{DatasetBox, RawRecord};
@@ -13,6 +14,12 @@ use super::hook::Hook;
 pub struct Dataset {
     caller: Caller,
     object: DatasetBox,
+}
+
+impl fmt::Debug for Dataset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Dataset of {}", self.caller)
+    }
 }
 
 impl Dataset {

@@ -123,6 +123,13 @@ pub struct Candidate {
     pub problem: Option<String>,
 }
 
+impl Candidate {
+    /// A bare library, wherever it is; `None` where it is not named as one.
+    pub fn at(path: &Path) -> Option<Candidate> {
+        library_name(path).map(|name| bare(name, path.to_path_buf(), Origin::Configuration))
+    }
+}
+
 /// Everything in the folders that may be a plugin, in search order; within a folder by name, the newest version
 /// first.
 pub fn search(folders: &[Folder]) -> Vec<Candidate> {

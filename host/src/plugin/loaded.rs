@@ -1,6 +1,7 @@
 //! A plugin that is loaded and attached.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use coin_plugin_api::abi::{ApiVersion, PluginRef};
@@ -27,6 +28,12 @@ pub struct Plugin {
     mark: Mark,
     module: PluginRef,
     caller: Caller,
+}
+
+impl fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Plugin({} {}, {:?}, {})", self.name(), self.version(), self.mark, self.path.display())
+    }
 }
 
 impl Plugin {

@@ -23,7 +23,9 @@ pub struct Lock {
 #[serde(deny_unknown_fields)]
 pub struct Locked {
     pub name: String,
-    pub version: String,
+    /// Not known of a bare library.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     pub sha256: String,
     pub size: u64,
     /// Where it was locked, for people: a copy elsewhere is as good.
@@ -84,7 +86,7 @@ mod tests {
         let lock = Lock {
             plugins: vec![Locked {
                 name: "lora".into(),
-                version: "0.1.0".into(),
+                version: Some("0.1.0".into()),
                 sha256: "ab".into(),
                 size: 2,
                 path: "liblora.so".into(),

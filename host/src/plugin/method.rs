@@ -1,5 +1,7 @@
 //! A method as the host calls it. What comes back is checked as far as it is cheap: shapes, counts.
 
+use std::fmt;
+
 use coin_plugin_api::abi::{AdapterBox, RawMethod, RawPhase, RawTensor, StrategyBox};
 use tch::Tensor;
 
@@ -10,6 +12,7 @@ use crate::model::Site;
 use crate::ops::{self, Services};
 
 /// What a plugin built for one cell.
+#[derive(Debug)]
 pub struct Method {
     pub adapter: Option<Adapter>,
     pub strategy: Option<Strategy>,
@@ -41,6 +44,12 @@ pub struct Prefix {
     pub tokens: Tensor,
     /// After the picture instead of before everything.
     pub after_image: bool,
+}
+
+impl fmt::Debug for Adapter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Adapter of {}", self.caller)
+    }
 }
 
 impl Adapter {
@@ -131,6 +140,12 @@ pub struct Term {
     /// One element, with its graph.
     pub value: Tensor,
     pub replaces_task_loss: bool,
+}
+
+impl fmt::Debug for Strategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Strategy of {}", self.caller)
+    }
 }
 
 impl Strategy {

@@ -1,5 +1,6 @@
 //! Which libraries may be loaded. A lock says "these very bytes", not "safe": a plugin is native code with the user's rights.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -29,6 +30,22 @@ impl std::fmt::Display for Mark {
             Mark::Dev => "dev",
             Mark::Unverified => "unverified",
         })
+    }
+}
+
+/// Why a sound library is not loaded, with a hint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Distrust {
+    /// Nobody vouched for it.
+    Unlocked(String),
+    /// It is not the one that was locked, or the policy takes none.
+    Refused(String),
+}
+
+impl fmt::Display for Distrust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Distrust::Unlocked(reason) | Distrust::Refused(reason)) = self;
+        f.write_str(reason)
     }
 }
 
@@ -66,16 +83,16 @@ impl Policy {
     ///
     /// # Errors
     /// Why not, with a hint.
-    pub fn judge(&self, candidate: &Candidate, image: &Image) -> Result<Mark, String> {
+    pub fn judge(&self, candidate: &Candidate, image: &Image) -> Result<Mark, Distrust> {
         let name = candidate.name.as_str();
         if let Some(error) = &self.unreadable {
-            return Err(error.clone());
+            return Err(Distrust::Refused(error.clone()));
         }
         if self.trust == Trust::Signed {
-            return Err(String::from(
+            return Err(Distrust::Refused(String::from(
                 "`plugins.trust` is \"signed\", and this version of coin-host does not check signatures yet\n\
                  hint: `plugins.trust = \"locked\"` accepts what stands in plugins.lock",
-            ));
+            )));
         }
         if self.locks.iter().any(|(_, lock)| lock.of(name, &image.sha256).is_some()) {
             return Ok(Mark::Locked);
@@ -85,7 +102,8 @@ impl Policy {
             return Ok(Mark::Dev);
         }
         let locked = self.locks.iter().find_map(|(path, lock)| Some((path, lock.named(name).last()?)));
-        let installed = locked.filter(|(path, _)| path.parent() == candidate.path.parent());
+        let installed =
+            locked.filter(|(path, _)| path.parent().is_some_and(|folder| candidate.path.starts_with(folder)));
         if candidate.origin == Origin::Program
             && built_by_cargo(candidate, installed.map(|(path, _)| path.as_path()))
         {
@@ -101,20 +119,15 @@ impl Policy {
                 let changed =
                     verify::compare(image, locked.size, &locked.sha256, &lock.display().to_string());
                 let reason = changed.err().unwrap_or_default();
-                Err(format!(
+                Err(Distrust::Refused(format!(
                     "{reason}\nhint: `coin-host plugin lock {path}` locks this file if it is meant; {dev}"
-                ))
+                )))
             }
-            None => Err(format!(
+            None => Err(Distrust::Unlocked(format!(
                 "it stands in no plugins.lock (sha256 {})\nhint: `coin-host plugin lock {path}` vouches for it; {dev}",
                 image.sha256
-            )),
+            ))),
         }
-    }
-
-    /// What is loaded.
-    pub fn trust(&self) -> Trust {
-        self.trust
     }
 }
 
@@ -174,7 +187,7 @@ mod tests {
             let path = self.root.path().join(folder).join(lock::FILE);
             let entry = |sha256: &str| Locked {
                 name: "lora".into(),
-                version: "0.1.0".into(),
+                version: None,
                 sha256: sha256.into(),
                 size: 4,
                 path: "x".into(),
@@ -194,7 +207,9 @@ mod tests {
             std::fs::write(&path, &self.image.bytes).expect("written");
             let candidate =
                 Candidate { name: "lora".into(), version: None, path, origin, manifest: None, problem: None };
-            Policy::new(trust, &dev, &surroundings).judge(&candidate, &self.image)
+            Policy::new(trust, &dev, &surroundings)
+                .judge(&candidate, &self.image)
+                .map_err(|distrust| distrust.to_string())
         }
     }
 

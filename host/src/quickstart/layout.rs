@@ -60,6 +60,10 @@ pub fn generate(root: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("quickstart data: temporary folder in `{}`", parent.display()))?;
     write_all(staging.path())?;
     fs::write(staging.path().join(MARKER), format!("{wanted}\n"))?;
+    // Another process may have finished the same folder in the meantime, and be reading it.
+    if fs::read_to_string(root.join(MARKER)).is_ok_and(|written| written.trim() == wanted) {
+        return Ok(());
+    }
     if root.exists() {
         fs::remove_dir_all(root)
             .with_context(|| format!("quickstart data: old folder `{}`", root.display()))?;

@@ -95,10 +95,7 @@ pub fn save<P: Serialize>(
     }
     let mut entries = Vec::new();
     for (entry, strategy) in strategies {
-        let state = strategy.save()?;
-        if !state.is_empty() {
-            tensors.insert(format!("strategy.{entry}"), Tensor::f_from_slice(&state)?);
-        }
+        tensors.insert(format!("strategy.{entry}"), Tensor::f_from_slice(&strategy.save()?)?);
         entries.push((*entry, cell.entries[*entry].plugin.clone(), cell.entries[*entry].version.clone()));
     }
     if let Some(running) = running {
@@ -178,11 +175,8 @@ pub fn restore<P: for<'de> Deserialize<'de>>(
         state.strategies
     );
     for (entry, strategy) in strategies.iter_mut() {
-        let bytes = match take.tensors.remove(&format!("strategy.{entry}")) {
-            Some(bytes) => Vec::<u8>::try_from(&bytes)?,
-            None => Vec::new(),
-        };
-        strategy.load(&bytes)?;
+        let bytes = take.take(&format!("strategy.{entry}"))?;
+        strategy.load(&Vec::<u8>::try_from(&bytes)?)?;
     }
     let running = match state.running {
         None => None,

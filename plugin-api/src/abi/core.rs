@@ -4,7 +4,7 @@ use abi_stable::StableAbi;
 use abi_stable::std_types::{RString, RVec};
 
 use super::error::ApiResult;
-use super::handle::{DType, Floats, Ints, RawTensor, RawTensors, RawTensorList, Text};
+use super::handle::{DType, Floats, Ints, RawTensor, RawTensorList, RawTensors, Text};
 
 /// What every tensor handle needs. `[thread]`: any thread that owns the handle.
 #[repr(C)]

@@ -1,8 +1,13 @@
 //! The layout check of a loaded library, in both directions, and its findings as one line per mismatch.
 
+use std::fmt::Display;
+
 use abi_stable::StableAbi;
-use abi_stable::abi_stability::abi_checking::{AbiInstability, AbiInstabilityErrors, check_layout_compatibility};
+use abi_stable::abi_stability::abi_checking::{
+    AbiInstability, AbiInstabilityErrors, check_layout_compatibility,
+};
 use abi_stable::library::{CheckTypeLayout, LibHeader, RootModuleResult};
+use abi_stable::type_layout::{TLField, TLFieldOrFunction};
 
 use super::plugin::PluginRef;
 
@@ -48,30 +53,136 @@ pub const fn header(constructor: extern "C" fn() -> RootModuleResult) -> LibHead
     unsafe { LibHeader::from_constructor::<PluginRef>(constructor, CheckTypeLayout::Yes) }
 }
 
+/// At most this many mismatches are told: one changed type makes more in everything that holds it.
+const TOLD: usize = 8;
+
+/// One line for each place that differs, the telling difference of each.
 fn mismatches(found: &AbiInstabilityErrors) -> String {
     let mut lines: Vec<String> = Vec::new();
     for place in &found.errors {
-        let path: Vec<String> = place.stack_trace.iter().map(|step| step.expected.to_string()).collect();
-        let path = if path.is_empty() { String::from("root") } else { path.join(" > ") };
-        for error in &place.errs {
-            let line = format!("at {}: {}", first_line(&path), difference(error));
-            if !lines.contains(&line) {
-                lines.push(line);
+        let Some(error) = place.errs.iter().min_by_key(|error| weight(error)) else { continue };
+        let mut path: Vec<String> = Vec::new();
+        for step in &place.stack_trace {
+            let name = step_name(&step.expected);
+            if path.last() != Some(&name) {
+                path.push(name);
             }
         }
+        let path = if path.is_empty() { String::from(found.interface.name()) } else { path.join(" > ") };
+        let line = format!("at {path}: {}", difference(error));
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    if lines.len() > TOLD {
+        let more = lines.len() - TOLD;
+        lines.truncate(TOLD);
+        lines.push(format!("and at {more} more places"));
     }
     lines.join("\n")
 }
 
-fn difference(error: &AbiInstability) -> String {
-    let text = format!("{error:?}");
-    let text: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    match text.char_indices().nth(200) {
-        Some((end, _)) => format!("{}..", &text[..end]),
-        None => text,
+fn step_name(step: &TLFieldOrFunction) -> String {
+    match step {
+        // What a reference to a group points to says more than that it is the first field of the reference.
+        TLFieldOrFunction::Field(field) if field.name() == "0" => field.full_type().to_string(),
+        TLFieldOrFunction::Field(field) => field.name().to_string(),
+        TLFieldOrFunction::Function(function) => function.name.to_string(),
     }
 }
 
-fn first_line(text: &str) -> String {
-    text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
+/// Another name says more than the sizes that follow from it.
+fn weight(error: &AbiInstability) -> u32 {
+    match error {
+        AbiInstability::Name(_)
+        | AbiInstability::UnexpectedField(_)
+        | AbiInstability::UnexpectedVariant(_) => 0,
+        AbiInstability::FieldCountMismatch(_) | AbiInstability::TooManyVariants(_) => 1,
+        AbiInstability::Size(_) | AbiInstability::Alignment(_) | AbiInstability::MismatchedPrefixSize(_) => 3,
+        _ => 2,
+    }
+}
+
+fn difference(error: &AbiInstability) -> String {
+    match error {
+        AbiInstability::Name(pair) => both("type ", &pair.expected, &pair.found),
+        AbiInstability::UnexpectedField(pair) => {
+            let field = |field: &TLField| format!("`{}: {}`", field.name(), field.full_type());
+            both("field ", &field(&pair.expected), &field(&pair.found))
+        }
+        AbiInstability::UnexpectedVariant(pair) => both("variant ", &pair.expected, &pair.found),
+        AbiInstability::FieldCountMismatch(pair) => both("fields: ", &pair.expected, &pair.found),
+        AbiInstability::TooManyVariants(pair) => both("variants: ", &pair.expected, &pair.found),
+        AbiInstability::PackageVersion(pair) => both("version ", &pair.expected, &pair.found),
+        AbiInstability::Package(pair) => both("package ", &pair.expected, &pair.found),
+        AbiInstability::Size(pair) => both("bytes: ", &pair.expected, &pair.found),
+        AbiInstability::Alignment(pair) => both("alignment ", &pair.expected, &pair.found),
+        AbiInstability::MismatchedPrefixSize(pair) => {
+            both("fields of the first version: ", &pair.expected, &pair.found)
+        }
+        AbiInstability::FnLifetimeMismatch(pair) | AbiInstability::FnQualifierMismatch(pair) => {
+            both("function ", &flat(&pair.expected), &flat(&pair.found))
+        }
+        AbiInstability::GenericParamCount(pair) => both("type ", &pair.expected, &pair.found),
+        // The rest has no short form of its own: the name of the difference.
+        other => {
+            let text = format!("{other:?}");
+            text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_string()
+        }
+    }
+}
+
+fn both(what: &str, host: &impl Display, plugin: &impl Display) -> String {
+    format!("host {what}{host}, plugin {what}{plugin}")
+}
+
+fn flat(text: &impl Display) -> String {
+    text.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A group as the host has it, and the same group as plugins built against changed sources have it.
+    macro_rules! group {
+        ($name:ident { $($field:ident: $Type:ty),* ; $last:ident: $Last:ty $(; $later:ident: $Later:ty)? }) => {
+            #[allow(dead_code, missing_docs, unreachable_pub, reason = "only its layout is looked at")]
+            mod $name {
+                #[repr(C)]
+                #[derive(abi_stable::StableAbi)]
+                #[sabi(kind(Prefix(prefix_ref = GroupRef, prefix_fields = GroupPrefix)))]
+                pub struct Group {
+                    $( pub $field: $Type, )*
+                    #[sabi(last_prefix_field)]
+                    pub $last: $Last,
+                    $( pub $later: $Later, )?
+                }
+            }
+        };
+    }
+
+    group!(host { scale: extern "C" fn(u64, f64) -> u64 ; add: extern "C" fn(u64, u64) -> u64 });
+    group!(grown { scale: extern "C" fn(u64, f64) -> u64 ; add: extern "C" fn(u64, u64) -> u64 ; sub: extern "C" fn(u64) -> u64 });
+    group!(changed { scale: extern "C" fn(u64, u32) -> u64 ; add: extern "C" fn(u64, u64) -> u64 });
+    group!(inserted { scale: extern "C" fn(u64, f64) -> u64, mul: extern "C" fn(u64, u64) -> u64 ; add: extern "C" fn(u64, u64) -> u64 });
+    group!(renamed { scaled: extern "C" fn(u64, f64) -> u64 ; add: extern "C" fn(u64, u64) -> u64 });
+
+    fn compare<H: StableAbi, P: StableAbi>() -> Result<(), String> {
+        check_layout_compatibility(H::LAYOUT, P::LAYOUT).map_err(|error| mismatches(&error))
+    }
+
+    #[test]
+    fn what_grew_is_taken_and_what_changed_is_told_in_a_line() {
+        assert_eq!(compare::<host::GroupRef, host::GroupRef>(), Ok(()));
+        assert_eq!(compare::<host::GroupRef, grown::GroupRef>(), Ok(()));
+        let changed = compare::<host::GroupRef, changed::GroupRef>().expect_err("another argument");
+        assert_eq!(changed, "at Group > scale > param_1: host type f64, plugin type u32");
+        for text in
+            [compare::<host::GroupRef, inserted::GroupRef>(), compare::<host::GroupRef, renamed::GroupRef>()]
+        {
+            let text = text.expect_err("another field");
+            assert!(text.lines().count() <= 3 && text.contains("host field `"), "{text}");
+        }
+    }
 }

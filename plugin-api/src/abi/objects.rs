@@ -11,7 +11,14 @@ use super::handle::{Context, RawTensor};
 #[sabi_trait]
 pub trait RawAdapter: Send + Sync {
     /// The new output of a site.
-    fn adapt(&self, site: u64, input: RawTensor, output: RawTensor, parameters: RSlice<'_, RawTensor>, context: Context) -> ApiResult<RawTensor>;
+    fn adapt(
+        &self,
+        site: u64,
+        input: RawTensor,
+        output: RawTensor,
+        parameters: RSlice<'_, RawTensor>,
+        context: Context,
+    ) -> ApiResult<RawTensor>;
     /// Soft prompt tokens for a batch.
     fn prefix(&self, parameters: RSlice<'_, RawTensor>, context: Context) -> ApiResult<ROption<RawPrefix>>;
     /// What to add to the weight of a site for evaluation, or none.
@@ -21,30 +28,47 @@ pub trait RawAdapter: Send + Sync {
     fn token_local(&self) -> bool;
 }
 
-/// Takes part in training. Called from one thread at a time.
-#[sabi_trait]
-pub trait RawStrategy: Send {
-    /// Before the first step of a stage.
-    fn before_stage(&mut self, context: Context) -> ApiResult<RVec<RawPhase>>;
-    /// After the last step of a stage.
-    fn after_stage(&mut self, context: Context) -> ApiResult<()>;
-    /// Which samples train next.
-    fn compose_batch(&mut self, fresh: RSlice<'_, u64>, context: Context) -> ApiResult<RVec<u64>>;
-    /// Extra terms of the loss.
-    fn loss(&mut self, context: Context) -> ApiResult<RVec<RawTerm>>;
-    /// Between backward and clipping.
-    fn after_backward(&mut self, context: Context) -> ApiResult<()>;
-    /// After the optimizer's step.
-    fn after_update(&mut self, context: Context) -> ApiResult<()>;
-    /// Before the tasks are answered.
-    fn before_eval(&mut self, context: Context) -> ApiResult<()>;
-    /// After the tasks were answered.
-    fn after_eval(&mut self, context: Context) -> ApiResult<()>;
-    /// State that is not a registered tensor.
-    fn save(&self) -> ApiResult<RVec<u8>>;
-    /// Takes such state back.
-    #[sabi(last_prefix_field)]
-    fn load(&mut self, state: RSlice<'_, u8>) -> ApiResult<()>;
+/// The trait with methods of later versions, which `sabi_trait` does not take behind a `cfg`.
+macro_rules! strategy_trait {
+    ($($later:tt)*) => {
+        /// Takes part in training. Called from one thread at a time.
+        #[sabi_trait]
+        pub trait RawStrategy: Send {
+            /// Before the first step of a stage.
+            fn before_stage(&mut self, context: Context) -> ApiResult<RVec<RawPhase>>;
+            /// After the last step of a stage.
+            fn after_stage(&mut self, context: Context) -> ApiResult<()>;
+            /// Which samples train next.
+            fn compose_batch(&mut self, fresh: RSlice<'_, u64>, context: Context) -> ApiResult<RVec<u64>>;
+            /// Extra terms of the loss.
+            fn loss(&mut self, context: Context) -> ApiResult<RVec<RawTerm>>;
+            /// Between backward and clipping.
+            fn after_backward(&mut self, context: Context) -> ApiResult<()>;
+            /// After the optimizer's step.
+            fn after_update(&mut self, context: Context) -> ApiResult<()>;
+            /// Before the tasks are answered.
+            fn before_eval(&mut self, context: Context) -> ApiResult<()>;
+            /// After the tasks were answered.
+            fn after_eval(&mut self, context: Context) -> ApiResult<()>;
+            /// State that is not a registered tensor.
+            fn save(&self) -> ApiResult<RVec<u8>>;
+            /// Takes such state back.
+            #[sabi(last_prefix_field)]
+            fn load(&mut self, state: RSlice<'_, u8>) -> ApiResult<()>;
+            $($later)*
+        }
+    };
+}
+
+#[cfg(not(feature = "growth"))]
+strategy_trait! {}
+
+#[cfg(feature = "growth")]
+strategy_trait! {
+    /// For tests of the border's growth: a hook that older plugins do not have.
+    fn growth_rest(&mut self) -> ApiResult<u64> {
+        ApiResult::ROk(0)
+    }
 }
 
 /// Reads records. Called from several threads at once.

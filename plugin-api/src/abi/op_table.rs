@@ -1,14 +1,51 @@
 //! The table of typed operations. Each row yields a field of a group, a safe method of [`Tensor`](crate::Tensor), the host's entry
 //! point and a row of the operation reference.
 //!
-//! A row reads `fn name(argument: Type, ..) -> Type;`. Groups grow below `later`, never above.
+//! A row reads `fn name(argument: Type, ..) -> Type;`. Groups grow by rows marked `later` at their end, never above: a host that
+//! lacks such a row makes its method an error.
+
+/// Adds rows to two groups where the feature `growth` is on, as a later version of the border would.
+#[cfg(feature = "growth")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! grow {
+    ($expand:ident math { $($rows:tt)* }) => {
+        $expand! {
+            $($rows)*
+            later
+            /// `a * a * a`.
+            fn growth_cube(a: RawTensor) -> RawTensor;
+        }
+    };
+    ($expand:ident nn { $($rows:tt)* }) => {
+        $expand! {
+            $($rows)*
+            later
+            /// `a` in the direction of `b`.
+            fn growth_project(a: RawTensor, b: RawTensor) -> RawTensor;
+            later
+            /// Parts of `a`, each as long as it is wide.
+            fn growth_parts(a: RawTensor) -> RawTensorList;
+        }
+    };
+}
+
+/// Leaves groups as they are.
+#[cfg(not(feature = "growth"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! grow {
+    ($expand:ident $group:ident { $($rows:tt)* }) => {
+        $expand! { $($rows)* }
+    };
+}
 
 /// Element-wise arithmetic and functions.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! math_ops {
     ($expand:ident) => {
-        $expand! {
+        $crate::grow! { $expand math {
             group MathOps, MathOpsRef, MathOpsPrefix, math;
             /// `a + b`, broadcast.
             fn add(a: RawTensor, b: RawTensor) -> RawTensor;
@@ -95,7 +132,7 @@ macro_rules! math_ops {
             last
             /// Whether each element is finite.
             fn is_finite(a: RawTensor) -> RawTensor;
-        }
+        } }
     };
 }
 
@@ -318,7 +355,7 @@ macro_rules! index_ops {
 #[macro_export]
 macro_rules! nn_ops {
     ($expand:ident) => {
-        $expand! {
+        $crate::grow! { $expand nn {
             group NnOps, NnOpsRef, NnOpsPrefix, nn;
             /// Softmax along a dimension.
             fn softmax(a: RawTensor, dim: i64) -> RawTensor;
@@ -341,7 +378,7 @@ macro_rules! nn_ops {
             last
             /// `a / sqrt(mean(a^2) + epsilon)` over the last dimension.
             fn rms_norm(a: RawTensor, epsilon: f64) -> RawTensor;
-        }
+        } }
     };
 }
 

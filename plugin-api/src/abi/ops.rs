@@ -53,6 +53,12 @@ macro_rules! define_group {
                     signature: concat!("(", $(stringify!($last_argument), ": ", stringify!($LastType), ", ",)* ") -> ", stringify!($LastReturn)),
                     doc: concat!($($last_doc),+),
                 },
+                $( Operation {
+                    group: stringify!($name),
+                    name: stringify!($later_op),
+                    signature: concat!("(", $(stringify!($later_argument), ": ", stringify!($LaterType), ", ",)* ") -> ", stringify!($LaterReturn)),
+                    doc: concat!($($later_doc),+),
+                }, )*
             ];
         }
     };

@@ -11,9 +11,12 @@ use super::data::ApiVersion;
 use super::error::ApiResult;
 use super::handle::Context;
 use super::objects::{AdapterBox, DatasetBox, StrategyBox};
-use super::ops::{CompareOpsRef, CreateOpsRef, IndexOpsRef, LinearOpsRef, MathOpsRef, NnOpsRef, ReduceOpsRef, ShapeOpsRef};
+use super::ops::{
+    CompareOpsRef, CreateOpsRef, IndexOpsRef, LinearOpsRef, MathOpsRef, NnOpsRef, ReduceOpsRef, ShapeOpsRef,
+};
 use super::services::{
-    DraftServicesRef, LogServicesRef, RandomServicesRef, RegistryServicesRef, ReplayServicesRef, StageServicesRef, StepServicesRef,
+    DraftServicesRef, LogServicesRef, RandomServicesRef, RegistryServicesRef, ReplayServicesRef,
+    StageServicesRef, StepServicesRef,
 };
 
 /// Everything the host offers to a plugin.

@@ -6,7 +6,9 @@
 use abi_stable::StableAbi;
 use abi_stable::std_types::RVec;
 
-use super::data::{RawGradient, RawModel, RawParameterInfo, RawParameterSpec, RawRow, RawSite, RawStage, RawStep};
+use super::data::{
+    RawGradient, RawModel, RawParameterInfo, RawParameterSpec, RawRow, RawSite, RawStage, RawStep,
+};
 use super::error::ApiResult;
 use super::handle::{Context, Ints, RawTensor, Text};
 
@@ -152,6 +154,9 @@ pub struct RandomServices {
     /// The first `count` numbers of a random order of `0..size`.
     #[sabi(last_prefix_field)]
     pub sample: extern "C" fn(Context, Text, u64, u64) -> ApiResult<RVec<u64>>,
+    /// For tests of the border's growth: a random order of `0..size`.
+    #[cfg(feature = "growth")]
+    pub growth_shuffle: extern "C" fn(Context, Text, u64) -> ApiResult<RVec<u64>>,
 }
 
 /// Messages and measurements.

@@ -40,7 +40,7 @@ impl Default for Config {
 /// # Errors
 /// A wrong configuration; no folder of the task.
 pub(crate) fn open(task: &'static Task, root: &Path, config: &str) -> Result<Box<dyn Dataset>> {
-    let config: Config = toml::from_str(config)?;
+    let config: Config = coin_plugin_api::from_toml(config)?;
     if !(0.0..1.0).contains(&config.validation) {
         return Err(Error::config(format!(
             "validation = {} is not in [0, 1)\nhint: 0.05 sets a twentieth of the training pictures aside, 0.0 none",

@@ -343,7 +343,19 @@ pub(super) fn random() -> RandomServicesRef {
     extern "C" fn sample(_: Context, stream: Text, size: u64, count: u64) -> ApiResult<RVec<u64>> {
         call(|world| Ok(world.sample(&text(stream), size, count)?.into()))
     }
-    RandomServices { uniform: uniform_draws, normal, dropout, sample }.leak_into_prefix()
+    #[cfg(feature = "growth")]
+    extern "C" fn growth_shuffle(context: Context, stream: Text, size: u64) -> ApiResult<RVec<u64>> {
+        sample(context, stream, size, size)
+    }
+    RandomServices {
+        uniform: uniform_draws,
+        normal,
+        dropout,
+        sample,
+        #[cfg(feature = "growth")]
+        growth_shuffle,
+    }
+    .leak_into_prefix()
 }
 
 pub(super) fn log() -> LogServicesRef {

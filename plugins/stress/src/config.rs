@@ -1,0 +1,59 @@
+//! Which fault happens where.
+
+use serde::{Deserialize, Serialize};
+
+/// Keys of a `stress` stack entry.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    pub(crate) fault: Fault,
+    pub(crate) hook: Hook,
+    /// Calls of the hook that go well before.
+    pub(crate) after: u64,
+}
+
+/// What goes wrong. Where a hook has no value to spoil, `nan` and `wrong-shape` are errors of the configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Fault {
+    #[default]
+    None,
+    Panic,
+    Error,
+    /// An operation on shapes that do not fit.
+    Operation,
+    Nan,
+    WrongShape,
+    /// A tensor handle that is never given back.
+    Leak,
+    /// Gradients stay switched off.
+    Gradients,
+    /// A service that this hook does not have.
+    Service,
+    Segfault,
+    Hang,
+    /// An allocation that no machine can serve, which ends the process.
+    Exhaust,
+    /// A part of the border that only later versions have.
+    Later,
+}
+
+/// Where it goes wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Hook {
+    Build,
+    #[default]
+    Adapt,
+    MergedDelta,
+    BeforeStage,
+    AfterStage,
+    ComposeBatch,
+    Loss,
+    AfterBackward,
+    AfterUpdate,
+    BeforeEval,
+    AfterEval,
+    Save,
+    Load,
+}

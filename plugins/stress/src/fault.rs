@@ -1,0 +1,90 @@
+//! The faults. What spoils a value (`nan`, `wrong-shape`) is left to the hook that has one.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use coin_plugin_api::{Error, NoGrad, Result, Tensor, bail};
+
+use crate::config::{Config, Fault, Hook};
+
+/// Counts the calls of the hook and strikes when it is time.
+#[derive(Debug)]
+pub(crate) struct Trouble {
+    config: Config,
+    calls: AtomicU64,
+}
+
+/// What a hook must do to its own result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spoil {
+    Nothing,
+    Nan,
+    WrongShape,
+}
+
+impl Trouble {
+    pub(crate) fn new(config: Config) -> Trouble {
+        Trouble { config, calls: AtomicU64::new(0) }
+    }
+
+    /// Called at the start of each hook.
+    pub(crate) fn strike(&self, hook: Hook) -> Result<Spoil> {
+        if hook != self.config.hook || self.calls.fetch_add(1, Ordering::Relaxed) < self.config.after {
+            return Ok(Spoil::Nothing);
+        }
+        match self.config.fault {
+            Fault::None => {}
+            Fault::Nan => return Ok(Spoil::Nan),
+            Fault::WrongShape => return Ok(Spoil::WrongShape),
+            Fault::Panic => panic!("stress was told to panic"),
+            Fault::Error => bail!("stress was told to fail\nhint: it is a test"),
+            Fault::Operation => {
+                let (a, b) =
+                    (Tensor::from_floats(&[0.0; 6], &[2, 3])?, Tensor::from_floats(&[0.0; 8], &[2, 4])?);
+                a.matmul(&b)?;
+            }
+            Fault::Leak => std::mem::forget(Tensor::from_floats(&[0.0], &[1])?),
+            Fault::Gradients => std::mem::forget(NoGrad::new()),
+            Fault::Segfault => segfault(),
+            Fault::Hang => loop {
+                std::thread::sleep(std::time::Duration::from_secs(1));
+            },
+            Fault::Exhaust => drop(std::hint::black_box(Vec::<u8>::with_capacity(isize::MAX as usize))),
+            Fault::Service | Fault::Later => {}
+        }
+        Ok(Spoil::Nothing)
+    }
+
+    /// Whether this call is to do one of the faults that need what only the hook has.
+    pub(crate) fn is(&self, fault: Fault, hook: Hook) -> bool {
+        self.config.fault == fault && self.config.hook == hook
+    }
+}
+
+/// Refuses faults in hooks that cannot have them.
+pub(crate) fn check(config: Config) -> Result<()> {
+    let spoils = matches!(config.hook, Hook::Adapt | Hook::Loss | Hook::MergedDelta);
+    let possible = match config.fault {
+        Fault::Nan => spoils || config.hook == Hook::AfterBackward,
+        Fault::WrongShape => spoils || config.hook == Hook::ComposeBatch,
+        Fault::Service => config.hook == Hook::Adapt,
+        Fault::Later => matches!(config.hook, Hook::Adapt | Hook::BeforeStage),
+        _ => true,
+    };
+    if !possible {
+        return Err(Error::config(format!(
+            "the fault {:?} cannot happen in {:?}",
+            config.fault, config.hook
+        )));
+    }
+    if config.fault == Fault::Later && !cfg!(feature = "growth") {
+        return Err(Error::config("this build of stress knows no later part of the border"));
+    }
+    Ok(())
+}
+
+fn segfault() {
+    let nowhere = std::hint::black_box(std::ptr::without_provenance_mut::<u8>(8));
+    // SAFETY: none, on purpose: nothing is mapped there, so the process ends with a segmentation fault. This is what the host is
+    // tested against.
+    unsafe { nowhere.write_volatile(1) }
+}

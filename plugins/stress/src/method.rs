@@ -1,0 +1,129 @@
+//! A small LoRA and a strategy, both of which ask for trouble first.
+
+use std::sync::Arc;
+
+use coin_plugin_api::{
+    Adapter, Method, Parameters, Phase, Registry, Result, SampleRef, Stage, Step, Strategy, Tensor, Term, nn,
+};
+
+use crate::config::{Config, Fault, Hook};
+use crate::fault::{self, Spoil, Trouble};
+
+const RANK: i64 = 2;
+
+struct Stress(Arc<Trouble>);
+
+pub(crate) fn build(config: Config, registry: &Registry) -> Result<Method> {
+    fault::check(config)?;
+    let trouble = Arc::new(Trouble::new(config));
+    trouble.strike(Hook::Build)?;
+    for site in registry.target_sites(&[String::from("all-linear")])? {
+        nn::register_low_rank(registry, &site, RANK)?;
+    }
+    Ok(Method::both(Stress(Arc::clone(&trouble)), Stress(trouble)))
+}
+
+fn spoiled(value: Tensor, spoil: Spoil) -> Result<Tensor> {
+    match spoil {
+        Spoil::Nothing => Ok(value),
+        Spoil::Nan => value.mul_scalar(f64::NAN),
+        Spoil::WrongShape => Tensor::stack(&[&value, &value], 0),
+    }
+}
+
+impl Adapter for Stress {
+    fn adapt(
+        &self,
+        _site: usize,
+        input: &Tensor,
+        output: &Tensor,
+        parameters: &[Tensor],
+        step: &Step,
+    ) -> Result<Tensor> {
+        let spoil = self.0.strike(Hook::Adapt)?;
+        if self.0.is(Fault::Service, Hook::Adapt) {
+            step.task_loss()?;
+        }
+        #[cfg(feature = "growth")]
+        if self.0.is(Fault::Later, Hook::Adapt) {
+            return output.growth_cube();
+        }
+        let [a, b] = parameters else { return spoiled(output.clone(), spoil) };
+        spoiled(output.add(&nn::low_rank(input, a, b, 1.0)?)?, spoil)
+    }
+
+    fn merged_delta(&self, _site: usize, parameters: &[Tensor]) -> Result<Option<Tensor>> {
+        let spoil = self.0.strike(Hook::MergedDelta)?;
+        let [a, b] = parameters else { return Ok(None) };
+        spoiled(nn::low_rank_delta(a, b, 1.0)?, spoil).map(Some)
+    }
+
+    fn token_local(&self) -> bool {
+        true
+    }
+}
+
+impl Strategy for Stress {
+    fn before_stage(&mut self, stage: &Stage) -> Result<Vec<Phase>> {
+        self.0.strike(Hook::BeforeStage)?;
+        #[cfg(feature = "growth")]
+        if self.0.is(Fault::Later, Hook::BeforeStage) {
+            stage.growth_shuffle("stress", 2)?;
+        }
+        let _unused = stage;
+        Ok(Vec::new())
+    }
+
+    fn after_stage(&mut self, _stage: &Stage) -> Result<()> {
+        self.0.strike(Hook::AfterStage)?;
+        Ok(())
+    }
+
+    fn compose_batch(&mut self, fresh: &[SampleRef], _stage: &Stage) -> Result<Vec<SampleRef>> {
+        let less = usize::from(self.0.strike(Hook::ComposeBatch)? == Spoil::WrongShape);
+        Ok(fresh[..fresh.len().saturating_sub(less)].to_vec())
+    }
+
+    fn loss(&mut self, _step: &Step) -> Result<Vec<Term>> {
+        match self.0.strike(Hook::Loss)? {
+            Spoil::Nothing => Ok(Vec::new()),
+            spoil => Ok(vec![Term::new("stress", spoiled(Tensor::from_floats(&[0.0], &[1])?, spoil)?)]),
+        }
+    }
+
+    fn after_backward(&mut self, parameters: &Parameters) -> Result<()> {
+        if self.0.strike(Hook::AfterBackward)? == Spoil::Nan {
+            for parameter in parameters.trainable()? {
+                if let Some(gradient) = parameters.grad(parameter.id)? {
+                    parameters.set_grad(parameter.id, &gradient.mul_scalar(f64::NAN)?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn after_update(&mut self, _parameters: &Parameters) -> Result<()> {
+        self.0.strike(Hook::AfterUpdate)?;
+        Ok(())
+    }
+
+    fn before_eval(&mut self, _parameters: &Parameters) -> Result<()> {
+        self.0.strike(Hook::BeforeEval)?;
+        Ok(())
+    }
+
+    fn after_eval(&mut self, _parameters: &Parameters) -> Result<()> {
+        self.0.strike(Hook::AfterEval)?;
+        Ok(())
+    }
+
+    fn save(&self) -> Result<Vec<u8>> {
+        self.0.strike(Hook::Save)?;
+        Ok(Vec::new())
+    }
+
+    fn load(&mut self, _state: &[u8]) -> Result<()> {
+        self.0.strike(Hook::Load)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,235 @@
+//! A comparison that is killed goes on where it was, and ends as if nothing had happened.
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use coin_host::report::results::{Results, Status};
+use safetensors::{SafeTensors, tensor::TensorView};
+use serde_json::Value;
+
+use crate::runs::{
+    METHODS, SMALL, assert_same, compare, copy, finish, metrics, reference, succeed, text, workspace,
+};
+use crate::support::{Workspace, settings, shown};
+
+/// Starts a comparison in a process group of its own.
+fn start(workspace: &Workspace, arguments: &[&str]) -> Child {
+    let mut command = compare(workspace, arguments);
+    command.env("COIN_HOST_CHECKPOINT_SECONDS", "0").process_group(0);
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("coin-host starts")
+}
+
+/// Ends all processes of a comparison at once.
+fn kill_group(mut child: Child) {
+    let group = format!("-{}", child.id());
+    // A group that has just ended by itself is no failure of the test.
+    let _ended = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
+    child.wait().expect("it ends");
+}
+
+/// Waits until something holds, or until the comparison ends by itself.
+fn wait_until(child: &mut Child, what: &str, mut holds: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !holds() && child.try_wait().expect("a child").is_none() {
+        assert!(since.elapsed() < Duration::from_secs(120), "{what} did not come about");
+        std::thread::sleep(Duration::from_millis(3));
+    }
+}
+
+fn checkpoint(out: &Path, method: &str) -> PathBuf {
+    out.join("cells").join(method).join("written/0/checkpoint.safetensors")
+}
+
+/// Stage and step of a cell's checkpoint; no step between stages. None without a checkpoint.
+fn position(out: &Path, method: &str) -> Option<(u64, Option<u64>)> {
+    let bytes = fs::read(checkpoint(out, method)).ok()?;
+    let tensors = SafeTensors::deserialize(&bytes).expect("a checkpoint is never half written");
+    let state: Value =
+        serde_json::from_slice(tensors.tensor("state.json").expect("state").data()).expect("JSON");
+    Some((state["stage"].as_u64().expect("a stage"), state["running"]["step"].as_u64()))
+}
+
+fn done(out: &Path, method: &str) -> bool {
+    let Ok(results) = Results::read(out) else { return false };
+    results.cells.iter().any(|cell| cell.method == method && cell.status == Status::Done)
+}
+
+#[test]
+fn killed_at_any_moment() {
+    let workspace = workspace(SMALL);
+    let out = workspace.path().join("out");
+    let moments: [(&str, u64, &dyn Fn() -> bool); 5] = [
+        ("the run's folder", 0, &|| out.join("manifest.json").is_file()),
+        ("the first checkpoint", 40, &|| METHODS.iter().any(|method| position(&out, method).is_some())),
+        ("the first answers", 5, &|| {
+            METHODS.iter().any(|m| checkpoint(&out, m).with_file_name("predictions").is_dir())
+        }),
+        ("a finished cell", 90, &|| done(&out, "lora") || done(&out, "moelora")),
+        ("joint training", 60, &|| out.join("references/joint/0/checkpoint.safetensors").is_file()),
+    ];
+    let mut finished = Vec::new();
+    for (number, (moment, later, holds)) in moments.into_iter().enumerate() {
+        // Another number of workers each time.
+        let mut child = start(&workspace, &["--jobs", if number % 2 == 0 { "2" } else { "1" }]);
+        wait_until(&mut child, moment, holds);
+        std::thread::sleep(Duration::from_millis(later));
+        kill_group(child);
+        for method in METHODS {
+            if done(&out, method) && !finished.iter().any(|(known, _)| *known == method) {
+                finished.push((method, written(&out, method)));
+            }
+        }
+    }
+    assert!(!finished.is_empty(), "a cell was finished before the last interruption");
+    succeed(compare(&workspace, &[]));
+    for (method, when) in finished {
+        assert_eq!(written(&out, method), when, "{method} was finished and ran again");
+    }
+    for method in METHODS.iter().chain(&["joint"]) {
+        assert_same(&reference().0, &out, method);
+    }
+}
+
+/// When a cell's files were last written.
+fn written(out: &Path, method: &str) -> Vec<std::time::SystemTime> {
+    let modified =
+        |path: PathBuf| fs::metadata(path).and_then(|metadata| metadata.modified()).expect("a file");
+    let checkpoint = checkpoint(out, method);
+    vec![modified(checkpoint.clone()), modified(checkpoint.with_file_name("metrics.jsonl"))]
+}
+
+#[test]
+fn killed_inside_a_stage() {
+    let workspace = workspace(SMALL);
+    let out = workspace.path().join("out");
+    let selection = ["--methods", "lora-ewc,lora-replay", "--set", "references=[]", "--jobs", "1"];
+    for (method, stage) in [("lora-ewc", 0), ("lora-ewc", 1), ("lora-replay", 0), ("lora-replay", 1)] {
+        // The process may have come to the stage's end before the signal did.
+        let inside = (0..5).any(|_| {
+            let before = position(&out, method);
+            let mut child = start(&workspace, &selection);
+            wait_until(&mut child, "a step", || {
+                let now = position(&out, method);
+                now != before && now.is_some_and(|(at, step)| at > stage || at == stage && step >= Some(1))
+            });
+            kill_group(child);
+            position(&out, method).is_some_and(|(at, step)| at == stage && step.is_some_and(|step| step < 6))
+        });
+        assert!(inside, "{method} was not caught in stage {stage}: {:?}", position(&out, method));
+    }
+    succeed(compare(&workspace, &selection));
+    for method in ["lora-ewc", "lora-replay"] {
+        assert_eq!(metrics(&out, method), metrics(&reference().0, method));
+    }
+}
+
+#[test]
+fn workers_end_when_their_parent_is_killed() {
+    let workspace = workspace(SMALL);
+    let out = workspace.path().join("out");
+    let selection = ["--methods", "lora", "--set", "references=[]"];
+    let mut child = start(&workspace, &selection);
+    wait_until(&mut child, "a step", || position(&out, "lora").is_some());
+    // The parent alone, as the kernel does it when memory runs out; its worker is in the middle of a step.
+    child.kill().expect("killed");
+    child.wait().expect("it ends");
+    succeed(compare(&workspace, &selection));
+    let without = |mut figures: std::collections::BTreeMap<String, Vec<u8>>| {
+        figures.remove("scores");
+        figures
+    };
+    let figures = |out| without(crate::runs::figures(out, "lora"));
+    assert!(figures(&out) == figures(&reference().0), "two processes worked on one cell");
+}
+
+/// The reference run with one cell not yet gathered.
+fn unfinished(method: &str) -> Workspace {
+    let workspace = workspace(SMALL);
+    let out = workspace.path().join("out");
+    copy(&reference().0, &out);
+    let mut results = Results::read(&out).expect("results.json");
+    for cell in &mut results.cells {
+        if cell.method == method {
+            cell.status = Status::Pending;
+            cell.scorers.clear();
+        }
+    }
+    results.write(&out.join("results.json")).expect("written");
+    workspace
+}
+
+#[test]
+fn a_damaged_checkpoint_is_named_and_nothing_is_lost() {
+    let workspace = unfinished("lora-ewc");
+    let out = workspace.path().join("out");
+    let path = checkpoint(&out, "lora-ewc");
+    let sound = fs::read(&path).expect("a checkpoint");
+    let tensors = SafeTensors::deserialize(&sound).expect("sound");
+    let without = |part: &str| -> Vec<u8> {
+        let name = tensors.names().into_iter().find(|name| name.starts_with(part)).expect("such a tensor");
+        let left = tensors.tensors().into_iter().filter(|(known, _)| known != name);
+        safetensors::serialize(left, None).expect("serialized")
+    };
+    let more = {
+        let extra = TensorView::new(safetensors::Dtype::U8, vec![1], &[0]).expect("a tensor");
+        let all = tensors.tensors().into_iter().chain([(String::from("parameter.stray"), extra)]);
+        safetensors::serialize(all, None).expect("serialized")
+    };
+    for (damaged, part) in [
+        (sound[..sound.len() / 2].to_vec(), ""),
+        (without("parameter."), "lacks tensor `parameter."),
+        (without("strategy."), "lacks tensor `strategy."),
+        (without("state.json"), "has no state.json"),
+        (more, "`parameter.stray`"),
+    ] {
+        fs::write(&path, &damaged).expect("damaged");
+        let before = written(&out, "lora");
+        let output = finish(compare(&workspace, &[]));
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+        let results = Results::read(&out).expect("results.json");
+        for cell in &results.cells {
+            let failed = cell.method == "lora-ewc";
+            assert_eq!(cell.status, if failed { Status::Failed } else { Status::Done }, "{}", cell.method);
+            let message = cell.error.clone().unwrap_or_default();
+            let named = message.contains("checkpoint.safetensors") && message.contains(part);
+            assert!(named == failed, "{part}: {message}");
+        }
+        assert_eq!(written(&out, "lora"), before);
+        assert!(fs::read(&path).expect("kept") == damaged, "the file is left for the user to look at");
+    }
+    fs::write(&path, &sound).expect("mended");
+    succeed(compare(&workspace, &[]));
+    for method in METHODS {
+        assert_same(&reference().0, &out, method);
+    }
+}
+
+#[test]
+fn another_configuration_in_the_same_folder_is_refused() {
+    let workspace = unfinished("lora");
+    let results = || fs::read(workspace.path().join("out/results.json")).expect("results.json");
+    let before = results();
+    let changed = ["--set", "training.learning_rate=1e-3", "--set", "methods.lora-ewc.stack.ewc.lambda=5"];
+    let output = finish(compare(&workspace, &changed));
+    settings().bind(|| {
+        insta::assert_snapshot!(shown(output.status.code(), &text(&output.stdout), &text(&output.stderr)));
+    });
+    assert!(before == results(), "a refused run changes nothing");
+}
+
+#[test]
+fn a_folder_in_use_is_refused() {
+    let workspace = unfinished("lora");
+    let lock = fs::File::create(workspace.path().join("out/.lock")).expect("the lock");
+    lock.lock().expect("locked");
+    let output = finish(compare(&workspace, &[]));
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(
+        message.contains("out is in use by another comparison") && message.contains("hint: "),
+        "{message}"
+    );
+}
