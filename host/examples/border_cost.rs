@@ -105,7 +105,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 fn main() -> Result<()> {
     tch::set_num_threads(1);
     coin_plugin_api::attach(ops::host()).into_result().map_err(|error| anyhow!("{}", error.message))?;
-    let method = enter(&Hook, |context| coin_plugin_api::build_method(Some(build), RStr::from(""), context));
+    let method = enter(&Hook, |context| coin_plugin_api::build_method(build, RStr::from(""), context));
     let method = method.into_result().map_err(|error| anyhow!("{}", error.message))?;
     let (input, weight) = (random([ROWS, WIDTH], 1)?, random([WIDTH, WIDTH], 2)?);
     let (border, native) = (parameters()?, parameters()?);

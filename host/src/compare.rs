@@ -8,6 +8,7 @@ pub mod event;
 pub mod gather;
 pub mod manifest;
 pub mod memory;
+pub mod message;
 pub mod plan;
 pub mod process;
 pub mod progress;

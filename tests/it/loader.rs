@@ -143,14 +143,14 @@ fn trust_decides_and_the_report_can_tell() {
 #[test]
 fn what_is_missing_is_named_with_the_command_that_builds_it() {
     let sandbox = Sandbox::new();
-    let error = sandbox.load("moelora", Trust::Locked).err().expect("nothing is there");
+    let error = sandbox.load("moelora", Trust::Locked).expect_err("nothing is there");
     assert!(matches!(error, PluginError::NotFound { .. }) && error.exit_code() == 3, "{error}");
     let message = error.to_string();
     assert!(
         message.contains("`moelora` is not built") && message.contains("hint: `cargo build --release"),
         "{message}"
     );
-    let message = sandbox.load("no-such", Trust::Locked).err().expect("nothing is there").to_string();
+    let message = sandbox.load("no-such", Trust::Locked).expect_err("nothing is there").to_string();
     assert!(message.contains("no plugin `no-such`"), "{message}");
 }
 

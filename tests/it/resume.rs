@@ -105,8 +105,8 @@ fn written(out: &Path, method: &str) -> Vec<std::time::SystemTime> {
 fn killed_inside_a_stage() {
     let workspace = workspace(SMALL);
     let out = workspace.path().join("out");
-    let selection = ["--methods", "lora-ewc,lora-replay", "--set", "references=[]", "--jobs", "1"];
-    for (method, stage) in [("lora-ewc", 0), ("lora-ewc", 1), ("lora-replay", 0), ("lora-replay", 1)] {
+    let selection = ["--methods", "lora-replay,lora-ewc", "--set", "references=[]", "--jobs", "1"];
+    for (method, stage) in [("lora-replay", 0), ("lora-replay", 1), ("lora-ewc", 0), ("lora-ewc", 1)] {
         // The process may have come to the stage's end before the signal did.
         let inside = (0..5).any(|_| {
             let before = position(&out, method);

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use crate::cli::output::Output;
 use crate::compare::Refused;
+use crate::compare::message::message;
 use crate::config::ConfigError;
 use crate::plugin::PluginError;
 
@@ -19,7 +20,7 @@ pub(crate) fn report(error: &anyhow::Error, output: &Output) -> ExitCode {
     if error.chain().any(broken_pipe) {
         return ExitCode::SUCCESS;
     }
-    output.error(&format!("{error:#}"));
+    output.error(&message(error));
     ExitCode::from(code(error))
 }
 

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::compare::cell_run::{CellRun, Progress, scored};
 use crate::compare::event::{CellEvent, Line};
+use crate::compare::message::message;
 use crate::compare::plan::Cell as Planned;
 use crate::compare::protocol::{Refusal, Reply, Request, Work};
 use crate::compare::world::{self, Parts, Shelf};
@@ -42,7 +43,7 @@ pub fn serve(requests: impl BufRead, mut replies: impl Write) -> Result<()> {
             Request::Run { work } => {
                 let done = loaded(&config, &mut shelf, &mut parts)
                     .and_then(|parts| run(&config, parts, &mut shelf, &out, &work, &mut replies));
-                done.unwrap_or_else(|error| Reply::Failed { message: format!("{error:#}") })
+                done.unwrap_or_else(|error| Reply::Failed { message: message(&error) })
             }
         };
         send(&mut replies, &reply)?;
@@ -95,7 +96,7 @@ fn check(config: &RunConfig, shelf: &mut Shelf, parts: &mut Option<Parts>, metho
         Err(error) => {
             let refusal = Refusal {
                 method: method.map(str::to_string),
-                message: format!("{error:#}"),
+                message: message(&error),
                 exit: exit_code(&error),
             };
             Reply::Checked { refusals: vec![refusal], plugins: Vec::new() }
@@ -237,7 +238,7 @@ fn cell_reply(
             result.cost = progress.cost;
         }
         Err(error) => {
-            let message = format!("{error:#}");
+            let message = message(&error);
             emit(CellEvent::Failed { message: message.clone() });
             result.status = Status::Failed;
             result.error = Some(message);

@@ -15,8 +15,8 @@ use crate::data::source::Source;
 use crate::eval::scorer::{Metric, Reference};
 use crate::model::Backbone;
 
-/// Pictures that go through the vision tower together.
-const TOWER_BATCH: usize = 64;
+/// Pictures that are decoded together.
+const DECODED_TOGETHER: usize = 64;
 
 /// What stands below the question.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -181,19 +181,18 @@ impl Task {
             missing.into_keys().map(str::to_string).collect()
         };
         let pictures = &self.pictures;
-        for paths in missing.chunks(TOWER_BATCH) {
+        for paths in missing.chunks(DECODED_TOGETHER) {
             let pixels: Vec<Vec<f32>> = paths
                 .par_iter()
                 .map(|path| pictures.pixels(path))
                 .collect::<Result<_>>()
                 .with_context(|| format!("task {}", self.name))?;
             let side = i64::from(pictures.transform.size);
-            let batch =
-                Tensor::f_from_slice(&pixels.concat())?.f_view([paths.len() as i64, 3, side, side])?;
-            let features = backbone.image_features(&batch)?;
-            let mut known = self.features.borrow_mut();
-            for (row, path) in paths.iter().enumerate() {
-                known.insert(path.clone(), features.f_get(row as i64)?);
+            for (path, pixels) in paths.iter().zip(pixels) {
+                // One by one: in a batch the last bits depend on its size, and so on what was seen before.
+                let picture = Tensor::f_from_slice(&pixels)?.f_view([1, 3, side, side])?;
+                let features = backbone.image_features(&picture)?.f_get(0)?;
+                self.features.borrow_mut().insert(path.clone(), features);
             }
         }
         Ok(())

@@ -91,7 +91,6 @@ mod tests {
             task_id_at_test: false,
             call_op: false,
             replaces_task_loss: false,
-            blank_pictures: false,
         }
     }
 

@@ -219,7 +219,7 @@ impl Services for StrategyServices<'_> {
         ensure!(parameter.trainable, "set_grad `{}`: it is not trained", parameter.name);
         let own = parameter.tensor.f_grad()?;
         if own.defined() {
-            let _copied = no_grad(|| own.f_detach()?.f_copy_(gradient))?;
+            no_grad(|| own.f_detach()?.f_copy_(gradient))?;
         } else {
             // The gradient of this product is the gradient that was asked for.
             let product = with_grad(|| parameter.tensor.f_mul(&gradient.f_detach()?)?.f_sum(Kind::Float))?;

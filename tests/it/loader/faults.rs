@@ -119,7 +119,7 @@ fn a_panic_in_any_hook_is_an_error_of_that_hook() {
         let start = format!("plugin stress 0.1.0, {hook}");
         assert!(message.starts_with(&start) && message.contains("panicked at "), "{hook}: {message}");
     }
-    let built = method("panic", "build").err().expect("it panics");
+    let built = method("panic", "build").expect_err("it panics");
     assert!(matches!(built, PluginError::Failed { .. }) && built.exit_code() == 1, "{built}");
     assert!(built.to_string().starts_with("plugin stress 0.1.0, build: panicked at "), "{built}");
 }
@@ -157,7 +157,7 @@ fn a_configuration_that_does_not_fit_is_an_error_of_the_configuration() {
         ("after = \"x\"", "`after`: invalid type: string \"x\""),
         ("fault = \"nan\"\nhook = \"save\"", "cannot happen in Save"),
     ] {
-        let error = build(&stress(), config).err().expect(config);
+        let error = build(&stress(), config).expect_err(config);
         assert!(matches!(error, PluginError::Config { .. }) && error.exit_code() == 2, "{error}");
         let message = error.to_string();
         assert!(message.starts_with("plugin `stress` 0.1.0: ") && message.contains(part), "{message}");

@@ -74,8 +74,7 @@ fn build(
     build: fn(NoConfig, &Registry) -> coin_plugin_api::Result<Method>,
 ) -> coin_plugin_api::Result<RawMethod> {
     attach();
-    let method =
-        enter(services, |context| coin_plugin_api::build_method(Some(build), RStr::from(""), context));
+    let method = enter(services, |context| coin_plugin_api::build_method(build, RStr::from(""), context));
     Ok(method.into_result()?)
 }
 
