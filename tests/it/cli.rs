@@ -2,7 +2,7 @@
 
 use crate::support::{Workspace, settings, shown};
 
-/// A run of two tasks and two methods; nothing in it has to exist before the run starts.
+/// A run of two tasks and two methods. The second task has no files: its plan is printed, then why it would be refused.
 const RUN: &str = "\
 [backbone]
 path = \"builtin:tiny\"

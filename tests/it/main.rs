@@ -6,6 +6,7 @@ mod cli;
 mod compare;
 mod datasets;
 mod determinism;
+mod faults;
 mod loader;
 mod moelora;
 mod resume;

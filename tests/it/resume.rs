@@ -106,19 +106,25 @@ fn killed_inside_a_stage() {
     let workspace = workspace(SMALL);
     let out = workspace.path().join("out");
     let selection = ["--methods", "lora-replay,lora-ewc", "--set", "references=[]", "--jobs", "1"];
-    for (method, stage) in [("lora-replay", 0), ("lora-replay", 1), ("lora-ewc", 0), ("lora-ewc", 1)] {
-        // The process may have come to the stage's end before the signal did.
-        let inside = (0..5).any(|_| {
-            let before = position(&out, method);
-            let mut child = start(&workspace, &selection);
-            wait_until(&mut child, "a step", || {
-                let now = position(&out, method);
-                now != before && now.is_some_and(|(at, step)| at > stage || at == stage && step >= Some(1))
-            });
-            kill_group(child);
-            position(&out, method).is_some_and(|(at, step)| at == stage && step.is_some_and(|step| step < 6))
+    // After the sixth step of a stage, EWC measures its Fisher information.
+    let moments =
+        [("lora-replay", 0, 1..6), ("lora-replay", 1, 1..6), ("lora-ewc", 0, 6..7), ("lora-ewc", 1, 1..6)];
+    for (method, stage, steps) in moments {
+        let before = position(&out, method);
+        let mut child = start(&workspace, &selection);
+        wait_until(&mut child, "a step", || {
+            let now = position(&out, method);
+            now != before
+                && now.is_some_and(|(at, step)| at > stage || at == stage && step >= Some(steps.start))
         });
-        assert!(inside, "{method} was not caught in stage {stage}: {:?}", position(&out, method));
+        kill_group(child);
+        let caught = position(&out, method);
+        let inside =
+            |(at, step): (u64, Option<u64>)| at == stage && step.is_some_and(|step| steps.contains(&step));
+        assert!(
+            caught.is_some_and(inside),
+            "{method} was not caught in stage {stage}, step {steps:?}: {caught:?}"
+        );
     }
     succeed(compare(&workspace, &selection));
     for method in ["lora-ewc", "lora-replay"] {

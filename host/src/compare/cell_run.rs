@@ -17,7 +17,7 @@ use crate::eval::metrics::Metrics;
 use crate::eval::scorer::Scorer;
 use crate::ops::live_handles;
 use crate::report::results::{Cost, ScorerResult};
-use crate::train::cell::{Cell, Strategies};
+use crate::train::cell::{Cell, Position, Strategies};
 use crate::train::checkpoint;
 use crate::train::stage::{self, Running, StepReport};
 use crate::train::strategy_services::{Hook, StrategyServices};
@@ -153,6 +153,8 @@ impl CellRun<'_> {
 
     fn answer(&mut self, stage: usize, progress: &mut Progress, metrics: &mut MetricsFile) -> Result<()> {
         let clock = Instant::now();
+        // The same whether the stage was just trained or read back.
+        self.cell.position.set(Position { stage, ..Position::default() });
         self.hooks(Hook::BeforeEval)?;
         let world = self.cell.world;
         let engine = Engine {
