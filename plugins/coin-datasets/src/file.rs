@@ -96,7 +96,7 @@ impl RecordFile {
     /// An error of one record.
     pub(crate) fn error(&self, number: usize, why: &str) -> Error {
         Error::new(format!(
-            "`{}`: record {number}: {why}\nhint: `coin-host data verify` lists all faulty records",
+            "`{}`: record {number}: {why}\nhint: mend this record, or take it out of the file",
             self.path.display()
         ))
     }
