@@ -7,6 +7,7 @@ mod adapter_services;
 pub mod build;
 pub mod cell;
 pub mod checkpoint;
+mod client;
 mod describe;
 pub mod forward;
 pub mod optimizer;

@@ -16,11 +16,12 @@ use crate::eval::matrix::Matrix;
 use crate::eval::metrics::Metrics;
 use crate::eval::scorer::Scorer;
 use crate::ops::live_handles;
+use crate::plugin::hook::Hook;
 use crate::report::results::{Cost, ScorerResult};
 use crate::train::cell::{Cell, Position, Strategies};
 use crate::train::checkpoint;
 use crate::train::stage::{self, Running, StepReport};
-use crate::train::strategy_services::{Hook, StrategyServices};
+use crate::train::strategy_services::StrategyServices;
 
 /// Time between two checkpoints inside a stage; `COIN_HOST_CHECKPOINT_SECONDS` sets another, 0 takes one after each step. When they
 /// are taken changes nothing that is computed.

@@ -6,27 +6,26 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result, bail, ensure};
 use coin_plugin_api::Need;
 use coin_plugin_api::abi::{RawModel, RawRow, RawSite, RawStep};
-use tch::{Kind, Tensor, no_grad};
+use tch::{Tensor, no_grad};
 
 use crate::data::collate::TrainingBatch;
 use crate::model::{Pass, Phase};
 use crate::ops::services::Services;
-use crate::stream::random::seed;
+use crate::plugin::hook::Hook;
 use crate::train::cell::Cell;
+use crate::train::client::Client;
 use crate::train::describe;
 use crate::train::forward::{PassState, Purpose};
 
 /// The services of one pass: over a training batch, or over prompts and their answers.
 pub(super) struct AdapterServices<'c> {
-    cell: &'c Cell<'c>,
+    client: Client<'c>,
     batch: Option<&'c TrainingBatch>,
     purpose: Purpose,
     /// The task being answered, by place in the world.
     task: Option<usize>,
     pass: PassState,
     site: Slot<usize>,
-    entry: Slot<usize>,
-    calls: Slot<u64>,
     terms: RefCell<Vec<(String, Tensor)>>,
     /// By key: the rows it was kept for, and one row of the tensor for each.
     sequences: RefCell<BTreeMap<String, (Vec<usize>, Tensor)>>,
@@ -40,14 +39,12 @@ impl<'c> AdapterServices<'c> {
         task: Option<usize>,
     ) -> AdapterServices<'c> {
         AdapterServices {
-            cell,
+            client: Client::new(cell, 0),
             batch,
             purpose,
             task,
             pass: PassState::default(),
             site: Slot::new(0),
-            entry: Slot::new(0),
-            calls: Slot::new(0),
             terms: RefCell::new(Vec::new()),
             sequences: RefCell::new(BTreeMap::new()),
         }
@@ -62,10 +59,12 @@ impl<'c> AdapterServices<'c> {
             self.pass.prompt_rows.borrow_mut().clone_from(&input.rows);
             *self.pass.prompt_mask.borrow_mut() = Some(input.attention_mask.shallow_clone());
             *self.pass.input_ids.borrow_mut() = Some(input.input_ids.shallow_clone());
-            *self.pass.features.borrow_mut() = match &input.images {
-                Some(images) => Some(describe::pooled_images(images, input.input_ids.size2()?)?),
-                None => None,
-            };
+            let features = describe::pooled_images(
+                self.client.cell.world.backbone,
+                input.images.as_ref(),
+                input.input_ids.size2()?,
+            )?;
+            *self.pass.features.borrow_mut() = Some(features);
         }
         Ok(())
     }
@@ -85,16 +84,11 @@ impl<'c> AdapterServices<'c> {
 
     pub(super) fn at_site(&self, site: usize, entry: usize) {
         self.site.set(site);
-        self.entry.set(entry);
-        self.calls.set(0);
+        self.client.becomes(entry);
     }
 
     pub(super) fn take_terms(&self) -> Vec<(String, Tensor)> {
         self.terms.take()
-    }
-
-    fn need(&self, need: Need) -> Result<()> {
-        describe::granted(self.cell, self.entry.get(), need)
     }
 
     fn input_ids(&self) -> Result<Tensor> {
@@ -105,27 +99,27 @@ impl<'c> AdapterServices<'c> {
 
 impl Services for AdapterServices<'_> {
     fn hook(&self) -> String {
-        format!("adapt of plugin `{}`", self.cell.plugin(self.entry.get()))
+        self.client.name(Hook::Adapt)
     }
 
     fn model(&self) -> Result<RawModel> {
-        Ok(describe::model(self.cell.world.backbone))
+        Ok(self.client.model())
     }
 
     fn sites(&self) -> Result<Vec<RawSite>> {
-        Ok(describe::sites(self.cell.world.backbone))
+        Ok(self.client.sites())
     }
 
     fn site_weight(&self, site: u64) -> Result<Tensor> {
-        describe::site_weight(self.cell.world.backbone, site)
+        self.client.site_weight(site)
     }
 
     fn site_bias(&self, site: u64) -> Result<Option<Tensor>> {
-        describe::site_bias(self.cell.world.backbone, site)
+        self.client.site_bias(site)
     }
 
     fn value(&self, id: u64) -> Result<Tensor> {
-        Ok(self.cell.parameters.borrow().get(id)?.tensor.shallow_clone())
+        self.client.value(id)
     }
 
     fn step(&self) -> Result<RawStep> {
@@ -136,7 +130,7 @@ impl Services for AdapterServices<'_> {
             (_, Purpose::Teacher) => 3,
             (_, Purpose::Extra) => 4,
         };
-        Ok(describe::step(self.cell, phase, self.pass.rows.borrow().len()))
+        Ok(describe::step(self.client.cell, phase, self.pass.rows.borrow().len()))
     }
 
     fn attention_mask(&self) -> Result<Tensor> {
@@ -151,33 +145,25 @@ impl Services for AdapterServices<'_> {
     }
 
     fn image_features(&self) -> Result<Tensor> {
-        self.need(Need::ImageFeatures)?;
-        match self.pass.features.borrow().as_ref() {
-            Some(features) => self.open_rows(features),
-            None => {
-                let width = describe::model(self.cell.world.backbone).image_features as i64;
-                Ok(Tensor::f_zeros(
-                    [self.pass.rows.borrow().len() as i64, width],
-                    (Kind::Float, self.cell.world.backbone.device()),
-                )?)
-            }
-        }
+        self.client.need(Need::ImageFeatures)?;
+        let features = self.pass.features.borrow();
+        self.open_rows(features.as_ref().context("no pass has begun")?)
     }
 
     fn text_features(&self) -> Result<Tensor> {
-        self.need(Need::TextFeatures)?;
+        self.client.need(Need::TextFeatures)?;
         let ids = self.input_ids()?;
         let mask = self.pass.prompt_mask.borrow();
         let mask = mask.as_ref().context("no pass has begun")?;
-        self.open_rows(&describe::pooled_text(self.cell.world.backbone, &ids, self.batch, mask)?)
+        self.open_rows(&describe::pooled_text(self.client.cell.world.backbone, &ids, self.batch, mask)?)
     }
 
     fn task_index(&self) -> Result<u64> {
         match self.task {
-            None => Ok(self.cell.position.get().stage as u64),
+            None => Ok(self.client.cell.position.get().stage as u64),
             Some(task) => {
-                self.need(Need::TaskIdAtTest)?;
-                let stage = self.cell.stages.iter().position(|tasks| tasks.contains(&task));
+                self.client.need(Need::TaskIdAtTest)?;
+                let stage = self.client.cell.stages.iter().position(|tasks| tasks.contains(&task));
                 Ok(stage.context("the task is not in the stream")? as u64)
             }
         }
@@ -194,7 +180,7 @@ impl Services for AdapterServices<'_> {
     }
 
     fn count(&self, buffer: u64, delta: &Tensor) -> Result<()> {
-        let parameters = self.cell.parameters.borrow();
+        let parameters = self.client.cell.parameters.borrow();
         let target = parameters.get(buffer)?;
         ensure!(target.buffer, "count: `{}` is not a buffer", target.name);
         if self.purpose == Purpose::Train && self.batch.is_some() {
@@ -205,7 +191,7 @@ impl Services for AdapterServices<'_> {
 
     fn sequence(&self, key: &str) -> Result<Option<Tensor>> {
         let sequences = self.sequences.borrow();
-        let key = format!("{}/{}/{key}", self.entry.get(), self.site.get());
+        let key = format!("{}/{}/{key}", self.client.entry.get(), self.site.get());
         let Some((kept, tensor)) = sequences.get(&key) else { return Ok(None) };
         let rows = self.pass.rows.borrow();
         let places: Option<Vec<i64>> = rows
@@ -225,7 +211,7 @@ impl Services for AdapterServices<'_> {
             value.size(),
             rows.len()
         );
-        let key = format!("{}/{}/{key}", self.entry.get(), self.site.get());
+        let key = format!("{}/{}/{key}", self.client.entry.get(), self.site.get());
         self.sequences.borrow_mut().insert(key, (rows, value.shallow_clone()));
         Ok(())
     }
@@ -235,14 +221,8 @@ impl Services for AdapterServices<'_> {
     }
 
     fn seed(&self, stream: &str) -> Result<u64> {
-        let at = self.cell.position.get();
-        let call = self.calls.get();
-        self.calls.set(call + 1);
-        let name = format!("{}/adapt/{stream}", self.cell.plugin(self.entry.get()));
-        let purpose = self.purpose as usize;
-        let indices = [at.stage, at.step, at.micro_batch, self.site.get(), self.entry.get(), purpose]
-            .map(|index| index as u64);
-        Ok(seed(self.cell.seed, &name, &[&indices[..], &[call]].concat()))
+        let call = [self.site.get(), self.client.entry.get(), self.purpose as usize];
+        Ok(self.client.seed(Hook::Adapt, stream, &call))
     }
 
     fn training(&self) -> bool {
@@ -250,6 +230,6 @@ impl Services for AdapterServices<'_> {
     }
 
     fn call_op_granted(&self) -> bool {
-        self.need(Need::CallOp).is_ok()
+        self.client.need(Need::CallOp).is_ok()
     }
 }

@@ -3,9 +3,10 @@
 use anyhow::Result;
 
 use crate::config::StackEntry;
+use crate::plugin::hook::Hook;
 use crate::plugin::{Plugin, capability};
 use crate::train::cell::{Cell, Entry, Strategies, World};
-use crate::train::strategy_services::{Hook, StrategyServices};
+use crate::train::strategy_services::StrategyServices;
 
 /// Builds a cell: each plugin of the stack registers its tensors, in stack order.
 ///

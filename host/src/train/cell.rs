@@ -14,6 +14,7 @@ use crate::data::prompt::Prompter;
 use crate::data::task::{Sample, Task};
 use crate::model::{Backbone, Tokenizer};
 use crate::plugin::{Adapter, Strategy};
+use crate::stream::random::Draws;
 use crate::train::parameters::Parameters;
 use crate::train::replay::ReplayBuffer;
 
@@ -240,7 +241,12 @@ impl<'a> Cell<'a> {
         )?)
     }
 
-    /// The name and version of an entry's plugin.
+    /// The draws of a stream of the host's own.
+    pub fn draws(&self, stream: &str, indices: &[u64]) -> Draws {
+        Draws::new(self.seed, stream, indices)
+    }
+
+    /// The name of an entry's plugin.
     pub fn plugin(&self, entry: usize) -> &str {
         self.entries.get(entry).map_or("host", |entry| entry.plugin.as_str())
     }

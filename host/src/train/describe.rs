@@ -76,8 +76,16 @@ pub(super) fn label_mask(batch: &TrainingBatch) -> Result<Tensor> {
 }
 
 /// Mean over the visual tokens of each row, `[B, d_v]`; rows without a picture are zero.
-pub(super) fn pooled_images(images: &Images, (rows, columns): (i64, i64)) -> Result<Tensor> {
+pub(super) fn pooled_images(
+    backbone: &Backbone,
+    images: Option<&Images>,
+    (rows, columns): (i64, i64),
+) -> Result<Tensor> {
     no_grad(|| {
+        let Some(images) = images else {
+            let width = backbone.config().image_feature_size();
+            return Ok(Tensor::f_zeros([rows, width], (Kind::Float, backbone.device()))?);
+        };
         let means = images.features.f_to_kind(Kind::Float)?.f_mean_dim(1i64, false, Kind::Float)?;
         let (count, width) = means.size2()?;
         let each = images.positions.size1()? / count;

@@ -5,12 +5,13 @@ use coin_plugin_api::Need;
 use coin_plugin_api::abi::RawRow;
 use tch::Tensor;
 
+use crate::plugin::hook::Hook;
 use crate::train::cell::{Cell, Position, Strategies};
 use crate::train::describe;
 use crate::train::forward::Purpose;
 use crate::train::optimizer::{AdamW, Group};
 use crate::train::plan::BatchPlan;
-use crate::train::strategy_services::{Hook, Pass, StrategyServices};
+use crate::train::strategy_services::{Pass, StrategyServices};
 
 /// A part of a stage with one optimizer: all of it, unless a strategy split it into phases.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -1,0 +1,74 @@
+//! The stage's samples, and batches of them beyond those that are trained on.
+
+use std::rc::Rc;
+
+use anyhow::{Context as _, Result, bail};
+use coin_plugin_api::Split;
+use coin_plugin_api::abi::RawStage;
+use tch::{Tensor, with_grad};
+
+use crate::data::collate::TrainingBatch;
+use crate::train::cell::Cell;
+use crate::train::forward::Purpose;
+
+impl Cell<'_> {
+    /// The stage as strategies are told of it.
+    pub(super) fn stage(&self) -> Result<RawStage> {
+        let at = self.position.get();
+        Ok(RawStage {
+            index: at.stage as u64,
+            count: self.stages.len() as u64,
+            steps: at.steps as u64,
+            batch_size: self.world.config.training.batch_size as u64,
+            samples: self.stage_sizes()?.iter().map(|(_, count)| *count as u64).sum(),
+        })
+    }
+
+    /// References to all training samples of the stage.
+    pub fn stage_samples(&self) -> Result<Vec<u64>> {
+        let of_task = |(task, count)| (0..count).map(move |number| Cell::sample_ref(task, number));
+        Ok(self.stage_sizes()?.into_iter().flat_map(of_task).collect())
+    }
+
+    /// The tasks of the stage, each with the number of its training samples.
+    fn stage_sizes(&self) -> Result<Vec<(usize, usize)>> {
+        let tasks = self.stages.get(self.position.get().stage).context("no stage has begun")?;
+        tasks.iter().map(|&task| Ok((task, self.world.tasks[task].source.len(Split::Train)?))).collect()
+    }
+
+    /// Keeps a batch of samples that strategies may see, until the stage ends or the batch is dropped; gives its number.
+    pub(super) fn keep_batch(&self, samples: &[u64]) -> Result<u64> {
+        if let Some(hidden) = samples.iter().find(|sample| !self.may_see(**sample)) {
+            bail!("sample {hidden} is neither of this stage nor in the replay buffer");
+        }
+        let batch = Rc::new(self.batch(samples)?);
+        let number = self.next_batch.get();
+        self.next_batch.set(number + 1);
+        self.batches.borrow_mut().insert(number, batch);
+        Ok(number)
+    }
+
+    fn kept_batch(&self, number: u64) -> Result<Rc<TrainingBatch>> {
+        let batches = self.batches.borrow();
+        batches.get(&number).cloned().with_context(|| format!("no batch has the number {number}"))
+    }
+
+    /// `[K, V]`, with a graph even where the hook that asks is outside of one.
+    pub(super) fn extra_logits(&self, batch: u64) -> Result<Tensor> {
+        self.extra_pass(batch, |logits, _| Ok(logits))
+    }
+
+    /// A scalar, with a graph even where the hook that asks is outside of one.
+    pub(super) fn extra_loss(&self, batch: u64) -> Result<Tensor> {
+        self.extra_pass(batch, |logits, batch| self.task_loss(&logits, batch))
+    }
+
+    fn extra_pass(
+        &self,
+        batch: u64,
+        finish: impl FnOnce(Tensor, &TrainingBatch) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let batch = self.kept_batch(batch)?;
+        with_grad(|| finish(self.forward(&batch, Purpose::Extra, None)?.logits, &batch))
+    }
+}
