@@ -163,7 +163,7 @@ pub struct NoConfig {}
 /// }
 /// export_plugin! {
 ///     name: "coin-datasets",
-///     datasets: { "scienceqa" => scienceqa::open }, // fn(&Path, &str) -> Result<Box<dyn Dataset>>
+///     datasets: { "scienceqa" => scienceqa::open }, // `OpenDataset`, or a closure like it
 /// }
 /// ```
 #[macro_export]
@@ -175,7 +175,7 @@ macro_rules! export_plugin {
             |name, _root, _config| $crate::no_dataset(name)
         }
     };
-    (name: $name:literal, datasets: { $($dataset:literal => $open:path),+ $(,)? } $(,)?) => {
+    (name: $name:literal, datasets: { $($dataset:literal => $open:expr),+ $(,)? } $(,)?) => {
         $crate::export_plugin! {
             @export $name, false, [], [$($dataset),+], || Ok(String::from("[defaults]\n")),
             |_config, _context| $crate::no_method(),

@@ -205,7 +205,7 @@ mod tests {
     fn train_and_val_are_disjoint_complete_and_in_order() -> Result<()> {
         let folder = Folder::new(&TASK);
         folder.write_training(300);
-        let dataset = open(&TASK, folder.root(), "validation = 0.2")?;
+        let dataset = folder.open("validation = 0.2")?;
         let ids = |split| -> Result<Vec<usize>> {
             let records = dataset.records(split, 0, dataset.len(split)?)?;
             Ok(records
@@ -226,7 +226,7 @@ mod tests {
     fn ranges_read_what_the_whole_has() -> Result<()> {
         let folder = Folder::new(&TASK);
         folder.write_training(50);
-        let dataset = open(&TASK, folder.root(), "validation = 0.0")?;
+        let dataset = folder.open("validation = 0.0")?;
         let all = dataset.records(Split::Train, 0, 50)?;
         let parts = [dataset.records(Split::Train, 0, 7)?, dataset.records(Split::Train, 7, 50)?].concat();
         assert_eq!(all, parts);
@@ -239,7 +239,7 @@ mod tests {
     fn many_threads_read_at_once() -> Result<()> {
         let folder = Folder::new(&TASK);
         folder.write_training(400);
-        let dataset = open(&TASK, folder.root(), "validation = 0.0")?;
+        let dataset = folder.open("validation = 0.0")?;
         std::thread::scope(|scope| {
             for start in 0..8 {
                 let dataset = &dataset;
@@ -261,13 +261,13 @@ mod tests {
             "test.json",
             &json!([{"question_id": 1, "text": "q", "answer": "a"}, {"question_id": 2, "text": 5}]),
         );
-        let dataset = open(&TASK, folder.root(), "")?;
+        let dataset = folder.open("")?;
         let error = dataset.records(Split::Test, 0, 2).expect_err("5 is no text").to_string();
         assert!(error.contains("GQA/test.json`: record 1: ") && error.contains("hint: "), "{error}");
         let error = dataset.len(Split::Train).expect_err("there is no train.json").to_string();
         assert!(error.contains("train.json` cannot be opened") && error.contains("hint: "), "{error}");
         folder.write_text("train.json", r#"[{"id": "1"}, {"id": "#);
-        let error = open(&TASK, folder.root(), "")?.len(Split::Val).expect_err("cut off").to_string();
+        let error = folder.open("")?.len(Split::Val).expect_err("cut off").to_string();
         assert!(
             error.contains("record 1 begins at byte 14 and is cut off") && error.contains("hint: "),
             "{error}"
@@ -283,7 +283,7 @@ mod tests {
             ("validation = 1.0", "hint: 0.05"),
             ("instructions = \"Instructions_Diverse\"", "Instructions_Diverse"),
         ] {
-            let error = open(&TASK, folder.root(), config).err().expect("a wrong configuration");
+            let error = folder.open(config).err().expect("a wrong configuration");
             assert!(error.message().contains(part), "{error}");
         }
     }

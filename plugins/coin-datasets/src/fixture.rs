@@ -3,26 +3,32 @@
 use std::fs;
 use std::path::Path;
 
+use coin_plugin_api::{Dataset, Result};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::dataset;
 use crate::task::Task;
 
 /// A root folder with the instruction folder of one task.
 pub(crate) struct Folder {
     root: TempDir,
-    task: &'static str,
+    task: &'static Task,
 }
 
 impl Folder {
-    pub(crate) fn new(task: &Task) -> Folder {
+    pub(crate) fn new(task: &'static Task) -> Folder {
         let root = TempDir::new().expect("a temporary folder");
         fs::create_dir_all(root.path().join("Instructions_Original").join(task.folder)).expect("a folder");
-        Folder { root, task: task.folder }
+        Folder { root, task }
     }
 
     pub(crate) fn root(&self) -> &Path {
         self.root.path()
+    }
+
+    pub(crate) fn open(&self, config: &str) -> Result<Box<dyn Dataset>> {
+        dataset::open(self.task, self.root(), config)
     }
 
     pub(crate) fn write(&self, name: &str, records: &Value) {
@@ -30,7 +36,7 @@ impl Folder {
     }
 
     pub(crate) fn write_text(&self, name: &str, text: &str) {
-        let folder = self.root().join("Instructions_Original").join(self.task);
+        let folder = self.root().join("Instructions_Original").join(self.task.folder);
         fs::write(folder.join(name), text).expect("a file can be written");
     }
 

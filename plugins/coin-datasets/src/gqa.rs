@@ -1,22 +1,13 @@
 //! GQA (Hudson & Manning 2019, arXiv 1902.09506): compositional questions; the test part is testdev-balanced.
 
-use std::path::Path;
-
-use coin_plugin_api::{Dataset, Result};
-
-use crate::dataset;
 use crate::task::Task;
 
-const TASK: Task =
+pub(crate) const TASK: Task =
     Task { folder: "GQA", task_type: "compositional questions", metric: "gqa", ..Task::PHRASE };
-
-pub(crate) fn open(root: &Path, config: &str) -> Result<Box<dyn Dataset>> {
-    dataset::open(&TASK, root, config)
-}
 
 #[cfg(test)]
 mod tests {
-    use coin_plugin_api::Split;
+    use coin_plugin_api::{Result, Split};
 
     use super::*;
     use crate::fixture::Folder;
@@ -28,7 +19,7 @@ mod tests {
             {"question_id": "2011", "image": "./GQA/images/n1.jpg",
                 "text": "Is the cup red?\nAnswer the question using a single word or phrase.", "answer": "yes"},
         ]));
-        let record = open(folder.root(), "")?.records(Split::Test, 0, 1)?.remove(0);
+        let record = folder.open("")?.records(Split::Test, 0, 1)?.remove(0);
         assert_eq!(record.image.as_deref(), Some("cl_dataset/GQA/images/n1.jpg"));
         Ok(())
     }

@@ -1,14 +1,9 @@
 //! Grounding: RefCOCO, RefCOCO+ (Yu et al. 2016, arXiv 1608.00272) and RefCOCOg (Mao et al. 2016, arXiv 1511.02283) in one; answers are
 //! boxes in 0..1 of the picture padded to a square.
 
-use std::path::Path;
-
-use coin_plugin_api::{Dataset, Result};
-
-use crate::dataset;
 use crate::task::Task;
 
-const TASK: Task = Task {
+pub(crate) const TASK: Task = Task {
     folder: "Grounding",
     task_type: "finding what an expression refers to",
     metric: "grounding",
@@ -17,13 +12,9 @@ const TASK: Task = Task {
     ..Task::PHRASE
 };
 
-pub(crate) fn open(root: &Path, config: &str) -> Result<Box<dyn Dataset>> {
-    dataset::open(&TASK, root, config)
-}
-
 #[cfg(test)]
 mod tests {
-    use coin_plugin_api::Split;
+    use coin_plugin_api::{Result, Split};
     use serde_json::json;
 
     use super::*;
@@ -42,7 +33,7 @@ mod tests {
         );
         folder.write("train.json", &json!([{"id": "t", "image": "COCO2014/train2014/1.jpg", "conversations": [
             {"from": "human", "value": format!("<image>\n{ASKED}")}, {"from": "gpt", "value": "[0.12,0.30,0.40,0.66]"}]}]));
-        let dataset = open(folder.root(), "validation = 0.0")?;
+        let dataset = folder.open("validation = 0.0")?;
         let mut records = dataset.records(Split::Test, 0, 2)?;
         records.extend(dataset.records(Split::Train, 0, 1)?);
         for record in &records {
@@ -64,7 +55,7 @@ mod tests {
             "test.json",
             &json!([{"question_id": "g", "image": "1.jpg", "text": ASKED, "answer_bbox": "[0.1,0.2]"}]),
         );
-        let error = open(folder.root(), "")?.records(Split::Test, 0, 1).expect_err("two numbers are no box");
+        let error = folder.open("")?.records(Split::Test, 0, 1).expect_err("two numbers are no box");
         assert!(error.message().contains("test.json`: record 0: `[0.1,0.2]` is not a box"), "{error}");
         Ok(())
     }

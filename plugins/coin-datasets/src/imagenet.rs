@@ -1,13 +1,8 @@
 //! ImageNet (Deng et al. 2009), as CoIN uses it: names of 101 classes.
 
-use std::path::Path;
-
-use coin_plugin_api::{Dataset, Result};
-
-use crate::dataset;
 use crate::task::Task;
 
-const TASK: Task = Task {
+pub(crate) const TASK: Task = Task {
     folder: "ImageNet",
     task_type: "classification",
     metric: "classification",
@@ -15,13 +10,9 @@ const TASK: Task = Task {
     ..Task::PHRASE
 };
 
-pub(crate) fn open(root: &Path, config: &str) -> Result<Box<dyn Dataset>> {
-    dataset::open(&TASK, root, config)
-}
-
 #[cfg(test)]
 mod tests {
-    use coin_plugin_api::Split;
+    use coin_plugin_api::{Result, Split};
 
     use super::*;
     use crate::fixture::Folder;
@@ -33,7 +24,7 @@ mod tests {
             {"question_id": "ILSVRC2012_val_00000001", "image": "ImageNet_withlabel/val/1.JPEG",
                 "text": "What is the object in the image?\nAnswer the question using a single word or phrase.", "answer": "goldfish"},
         ]));
-        let record = open(folder.root(), "images = \"pictures\"")?.records(Split::Test, 0, 1)?.remove(0);
+        let record = folder.open("images = \"pictures\"")?.records(Split::Test, 0, 1)?.remove(0);
         assert_eq!(record.question, "What is the object in the image?");
         assert_eq!(record.image.as_deref(), Some("pictures/ImageNet_withlabel/val/1.JPEG"));
         assert_eq!(record.answers, ["goldfish"]);

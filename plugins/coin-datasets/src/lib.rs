@@ -25,16 +25,18 @@ mod fixture;
 
 use coin_plugin_api::export_plugin;
 
+use crate::dataset::open;
+
 export_plugin! {
     name: "coin-datasets",
     datasets: {
-        "scienceqa" => scienceqa::open,
-        "textvqa" => textvqa::open,
-        "imagenet" => imagenet::open,
-        "gqa" => gqa::open,
-        "vizwiz" => vizwiz::open,
-        "grounding" => grounding::open,
-        "vqav2" => vqav2::open,
-        "ocrvqa" => ocrvqa::open,
+        "scienceqa" => |root, config| open(&scienceqa::TASK, root, config),
+        "textvqa" => |root, config| open(&textvqa::TASK, root, config),
+        "imagenet" => |root, config| open(&imagenet::TASK, root, config),
+        "gqa" => |root, config| open(&gqa::TASK, root, config),
+        "vizwiz" => |root, config| open(&vizwiz::TASK, root, config),
+        "grounding" => |root, config| open(&grounding::TASK, root, config),
+        "vqav2" => |root, config| open(&vqav2::TASK, root, config),
+        "ocrvqa" => |root, config| open(&ocrvqa::TASK, root, config),
     },
 }

@@ -1,13 +1,8 @@
 //! OCR-VQA (Mishra et al. 2019): questions on book covers. The only task of CoIN with a validation file beside the test file.
 
-use std::path::Path;
-
-use coin_plugin_api::{Dataset, Result};
-
-use crate::dataset;
 use crate::task::Task;
 
-const TASK: Task = Task {
+pub(crate) const TASK: Task = Task {
     folder: "OCRVQA",
     val: Some("val.json"),
     task_type: "questions on book covers",
@@ -15,13 +10,9 @@ const TASK: Task = Task {
     ..Task::PHRASE
 };
 
-pub(crate) fn open(root: &Path, config: &str) -> Result<Box<dyn Dataset>> {
-    dataset::open(&TASK, root, config)
-}
-
 #[cfg(test)]
 mod tests {
-    use coin_plugin_api::Split;
+    use coin_plugin_api::{Result, Split};
     use serde_json::json;
 
     use super::*;
@@ -36,11 +27,11 @@ mod tests {
         };
         folder.write("test.json", &item("test"));
         folder.write_training(40);
-        let dataset = open(folder.root(), "validation = 0.5")?;
+        let dataset = folder.open("validation = 0.5")?;
         let kept = dataset.len(Split::Train)?;
         assert!(kept < 40 && kept + dataset.len(Split::Val)? == 40);
         folder.write("val.json", &item("val"));
-        let dataset = open(folder.root(), "validation = 0.5")?;
+        let dataset = folder.open("validation = 0.5")?;
         assert_eq!((dataset.len(Split::Train)?, dataset.len(Split::Val)?), (40, 1));
         assert_eq!(dataset.records(Split::Val, 0, 1)?[0].id, "val");
         Ok(())

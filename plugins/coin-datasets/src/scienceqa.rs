@@ -1,13 +1,8 @@
 //! ScienceQA (Lu et al. 2022, arXiv 2209.09513): multiple choice; part of the questions have no picture.
 
-use std::path::Path;
-
-use coin_plugin_api::{Dataset, Result};
-
-use crate::dataset;
 use crate::task::Task;
 
-const TASK: Task = Task {
+pub(crate) const TASK: Task = Task {
     folder: "ScienceQA",
     task_type: "multiple choice on science, with or without a picture",
     metric: "multiple-choice",
@@ -16,13 +11,9 @@ const TASK: Task = Task {
     ..Task::PHRASE
 };
 
-pub(crate) fn open(root: &Path, config: &str) -> Result<Box<dyn Dataset>> {
-    dataset::open(&TASK, root, config)
-}
-
 #[cfg(test)]
 mod tests {
-    use coin_plugin_api::Split;
+    use coin_plugin_api::{Result, Split};
 
     use super::*;
     use crate::fixture::Folder;
@@ -44,7 +35,7 @@ mod tests {
                 {"question_id": "9", "text": format!("{question}\n{letter}"), "answer": "B"},
             ]),
         );
-        let dataset = open(folder.root(), "validation = 0.0")?;
+        let dataset = folder.open("validation = 0.0")?;
         let train = dataset.records(Split::Train, 0, 2)?;
         assert_eq!(train[0].image.as_deref(), Some("cl_dataset/ScienceQA/images/train/7/image.png"));
         assert_eq!((train[0].question.as_str(), train[0].instruction.as_deref()), (question, Some(letter)));

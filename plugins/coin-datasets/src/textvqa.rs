@@ -1,14 +1,9 @@
 //! TextVQA (Singh et al. 2019, arXiv 1904.08920): reading text in pictures. CoIN scores its validation part, whose pictures lie among
 //! those for training.
 
-use std::path::Path;
-
-use coin_plugin_api::{Dataset, Result};
-
-use crate::dataset;
 use crate::task::Task;
 
-const TASK: Task = Task {
+pub(crate) const TASK: Task = Task {
     folder: "TextVQA",
     test: "val.json",
     task_type: "reading text in pictures",
@@ -17,13 +12,9 @@ const TASK: Task = Task {
     ..Task::PHRASE
 };
 
-pub(crate) fn open(root: &Path, config: &str) -> Result<Box<dyn Dataset>> {
-    dataset::open(&TASK, root, config)
-}
-
 #[cfg(test)]
 mod tests {
-    use coin_plugin_api::Split;
+    use coin_plugin_api::{Result, Split};
 
     use super::*;
     use crate::fixture::Folder;
@@ -44,7 +35,7 @@ mod tests {
         folder.write_image_file("TextVQA/TextVQA_0.5.1_val.json", &serde_json::json!({
             "dataset_type": "val", "data": [{"question_id": 34602, "image_id": "ab12", "answers": answers}],
         }).to_string());
-        let record = open(folder.root(), "")?.records(Split::Test, 0, 1)?.remove(0);
+        let record = folder.open("")?.records(Split::Test, 0, 1)?.remove(0);
         assert_eq!(
             (record.id.as_str(), record.answers.len(), record.answers[1].as_str()),
             ("34602", 10, "acme inc")
@@ -54,7 +45,7 @@ mod tests {
 
     #[test]
     fn without_the_annotators_file_the_single_answer_is_used() -> Result<()> {
-        let record = open(folder().root(), "")?.records(Split::Test, 0, 1)?.remove(0);
+        let record = folder().open("")?.records(Split::Test, 0, 1)?.remove(0);
         assert_eq!(record.answers, ["acme"]);
         Ok(())
     }
@@ -66,7 +57,7 @@ mod tests {
             "TextVQA/TextVQA_0.5.1_val.json",
             r#"{"data": [{"question_id": 1, "answers": ["x"]}]}"#,
         );
-        let error = open(folder.root(), "")?.records(Split::Test, 0, 1).expect_err("34602 is missing");
+        let error = folder.open("")?.records(Split::Test, 0, 1).expect_err("34602 is missing");
         assert!(error.message().contains("record 0") && error.message().contains("34602"), "{error}");
         Ok(())
     }

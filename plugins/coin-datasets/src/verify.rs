@@ -178,7 +178,6 @@ fn fault(path: &Path) -> Option<&'static str> {
 mod tests {
     use serde_json::json;
 
-    use crate::dataset::open;
     use crate::fixture::Folder;
     use crate::task::Task;
 
@@ -192,9 +191,8 @@ mod tests {
         (0..40).for_each(|i| folder.write_image_file(&format!("p/{i}.gif"), "GIF89a"));
         folder
             .write("test.json", &json!([{"question_id": 1, "image": "p/0.gif", "text": "q", "answer": "a"}]));
-        let found = open(&Task::PHRASE, folder.root(), "validation = 0.25")
-            .and_then(|dataset| dataset.verify())
-            .expect("files to check");
+        let found =
+            folder.open("validation = 0.25").and_then(|dataset| dataset.verify()).expect("files to check");
         assert_eq!(found.problems, [""; 0]);
         assert_eq!((found.counts[0] + found.counts[1], found.counts[2]), (40, 1));
         assert!(found.counts[1] > 0);
@@ -229,9 +227,8 @@ mod tests {
             "train.json",
             r#"[{"id": 1, "text": "Which?\nA. a\nB. b", "answer": "A"}, {"id": 2, "te"#,
         );
-        let found = open(&CHOICE, folder.root(), "validation = 0.0")
-            .and_then(|dataset| dataset.verify())
-            .expect("files to check");
+        let found =
+            folder.open("validation = 0.0").and_then(|dataset| dataset.verify()).expect("files to check");
         assert_eq!(found.counts, [1, 0, 11]);
         let text = found.problems.join("\n");
         for part in [
@@ -258,8 +255,7 @@ mod tests {
         let item =
             |id: u32| json!({"question_id": id, "text": "where?", "answer_bbox": [0.5, 0.1, 0.4, 1.2]});
         folder.write("test.json", &json!((0..50).map(item).collect::<Vec<_>>()));
-        let found =
-            open(&BOXES, folder.root(), "").and_then(|dataset| dataset.verify()).expect("files to check");
+        let found = folder.open("").and_then(|dataset| dataset.verify()).expect("files to check");
         assert!(found.problems[0].contains("train.json` cannot be opened"), "{:?}", found.problems[0]);
         assert_eq!(found.problems.len(), 22);
         assert!(found.problems[21].ends_with("test.json: 30 more like the last"), "{:?}", found.problems[21]);

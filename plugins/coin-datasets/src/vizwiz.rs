@@ -1,14 +1,9 @@
 //! VizWiz (Gurari et al. 2018, arXiv 1802.08218): questions of blind people on their photos; some cannot be answered. CoIN scores the
 //! validation part, the only one with public answers.
 
-use std::path::Path;
-
-use coin_plugin_api::{Dataset, Result};
-
-use crate::dataset;
 use crate::task::Task;
 
-const TASK: Task = Task {
+pub(crate) const TASK: Task = Task {
     folder: "VizWiz",
     test: "val.json",
     task_type: "questions of blind people on their photos",
@@ -17,13 +12,9 @@ const TASK: Task = Task {
     ..Task::PHRASE
 };
 
-pub(crate) fn open(root: &Path, config: &str) -> Result<Box<dyn Dataset>> {
-    dataset::open(&TASK, root, config)
-}
-
 #[cfg(test)]
 mod tests {
-    use coin_plugin_api::Split;
+    use coin_plugin_api::{Result, Split};
 
     use super::*;
     use crate::fixture::Folder;
@@ -40,7 +31,7 @@ mod tests {
             &serde_json::json!([{"question_id": "t", "image": "VizWiz/test/1.jpg", "text": "What is this?"}]),
         );
         folder.write_training(40);
-        let dataset = open(folder.root(), "validation = 0.5")?;
+        let dataset = folder.open("validation = 0.5")?;
         let test = dataset.records(Split::Test, 0, 1)?.remove(0);
         assert_eq!((test.id.as_str(), test.answers[0].as_str()), ("VizWiz_val_1.jpg", "unanswerable"));
         let val = dataset.records(Split::Val, 0, dataset.len(Split::Val)?)?;

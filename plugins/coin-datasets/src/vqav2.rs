@@ -1,22 +1,13 @@
 //! VQAv2 (Goyal et al. 2017, arXiv 1612.00837): questions on everyday pictures. CoIN scores its validation part, with one answer for
 //! each question.
 
-use std::path::Path;
-
-use coin_plugin_api::{Dataset, Result};
-
-use crate::dataset;
 use crate::task::Task;
 
-const TASK: Task = Task { folder: "VQAv2", test: "val.json", metric: "vqa-soft", ..Task::PHRASE };
-
-pub(crate) fn open(root: &Path, config: &str) -> Result<Box<dyn Dataset>> {
-    dataset::open(&TASK, root, config)
-}
+pub(crate) const TASK: Task = Task { folder: "VQAv2", test: "val.json", metric: "vqa-soft", ..Task::PHRASE };
 
 #[cfg(test)]
 mod tests {
-    use coin_plugin_api::Split;
+    use coin_plugin_api::{Result, Split};
     use serde_json::json;
 
     use super::*;
@@ -30,7 +21,7 @@ mod tests {
             "text": "How many?\nAnswer the question using a single word or phrase.", "answer": answer})
         };
         folder.write("val.json", &json!([item(json!(2)), item(json!("two")), item(json!(["2", "two"]))]));
-        let records = open(folder.root(), "")?.records(Split::Test, 0, 3)?;
+        let records = folder.open("")?.records(Split::Test, 0, 3)?;
         let answers: Vec<String> = records.iter().map(|record| record.answers.join("|")).collect();
         assert_eq!(answers, ["2", "two", "2|two"]);
         Ok(())
