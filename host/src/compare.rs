@@ -9,6 +9,7 @@ pub mod gather;
 pub mod manifest;
 pub mod memory;
 pub mod message;
+mod metrics_file;
 pub mod plan;
 pub mod process;
 pub mod progress;

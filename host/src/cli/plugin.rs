@@ -71,7 +71,7 @@ struct LockCommand {
     plugins: Vec<String>,
     #[command(flatten)]
     search: Search,
-    /// Lock the plugins beside the program, beside the program: the last step of `make build`
+    /// Lock the shipped plugins, in the folder of the program: the last step of `make build`
     #[arg(long, conflicts_with_all = ["plugins", "user", "plugin_dir"])]
     shipped: bool,
     /// Write to the lock of the user instead of ./plugins.lock

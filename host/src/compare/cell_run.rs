@@ -1,8 +1,7 @@
 //! One cell from beginning to end, or from where an earlier run left it: train a stage, answer every task, write it down.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::{BufWriter, Seek, Write};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -11,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::compare::event::CellEvent;
 use crate::compare::memory;
+use crate::compare::metrics_file::MetricsFile;
 use crate::eval::answering::{Engine, percent, write};
 use crate::eval::matrix::Matrix;
 use crate::eval::metrics::Metrics;
@@ -20,7 +20,7 @@ use crate::plugin::hook::Hook;
 use crate::report::results::{Cost, ScorerResult};
 use crate::train::cell::{Cell, Position, Strategies};
 use crate::train::checkpoint;
-use crate::train::stage::{self, Running, StepReport};
+use crate::train::stage::{self, Running};
 use crate::train::strategy_services::StrategyServices;
 
 /// Time between two checkpoints inside a stage; `COIN_HOST_CHECKPOINT_SECONDS` sets another, 0 takes one after each step. When they
@@ -238,8 +238,9 @@ impl CellRun<'_> {
             for (_, strategy) in &self.strategies {
                 stored += strategy.save()?.len() as u64;
             }
-            progress.cost.replay_bytes = progress.cost.replay_bytes.max(self.cell.replay_bytes()?);
-            progress.cost.stored_bytes = progress.cost.stored_bytes.max(stored + self.cell.replay_bytes()?);
+            let replay = self.cell.replay_bytes()?;
+            progress.cost.replay_bytes = progress.cost.replay_bytes.max(replay);
+            progress.cost.stored_bytes = progress.cost.stored_bytes.max(stored + replay);
         }
         progress.cost.fresh_rows = progress.fresh_rows;
         progress.cost.extra_rows = self.cell.extra_rows.get();
@@ -278,73 +279,4 @@ pub fn scored(
         (scorer.clone(), ScorerResult { matrix: matrix.clone(), metrics })
     };
     progress.matrices.iter().map(result).collect()
-}
-
-/// `metrics.jsonl`: a line for each optimizer step.
-struct MetricsFile {
-    file: BufWriter<File>,
-    bytes: u64,
-}
-
-impl MetricsFile {
-    /// Opens it for appending, cut to where the checkpoint stands.
-    fn open(path: &Path, bytes: u64) -> Result<MetricsFile> {
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path)
-            .with_context(|| format!("{} cannot be opened", path.display()))?;
-        let found = file.metadata()?.len();
-        ensure!(
-            found >= bytes,
-            "{} has {found} bytes, the checkpoint knows of {bytes}\nhint: start anew with another --out",
-            path.display()
-        );
-        file.set_len(bytes)?;
-        file.seek(std::io::SeekFrom::End(0))?;
-        Ok(MetricsFile { file: BufWriter::new(file), bytes })
-    }
-
-    fn line(&mut self, value: &serde_json::Value) -> Result<()> {
-        let mut line = serde_json::to_vec(value)?;
-        line.push(b'\n');
-        self.file.write_all(&line)?;
-        self.bytes += line.len() as u64;
-        Ok(())
-    }
-
-    fn step(&mut self, stage: usize, report: &StepReport, cell: &Cell) -> Result<()> {
-        let mut line = serde_json::json!({
-            "stage": stage,
-            "step": report.step,
-            "task_loss": report.task_loss,
-            "gradient_norm": report.gradient_norm,
-            "fresh_rows": report.fresh_rows,
-        });
-        for (name, value) in &report.terms {
-            line[format!("term.{name}")] = (*value).into();
-        }
-        for (name, value) in cell.metrics.take() {
-            line[name] = value.into();
-        }
-        self.line(&line)
-    }
-
-    fn plugin_metrics(&mut self, stage: usize, cell: &Cell) -> Result<()> {
-        let metrics = cell.metrics.take();
-        if metrics.is_empty() {
-            return Ok(());
-        }
-        let mut line = serde_json::json!({ "stage": stage });
-        for (name, value) in metrics {
-            line[name] = value.into();
-        }
-        self.line(&line)
-    }
-
-    fn flush(&mut self) -> Result<u64> {
-        self.file.flush()?;
-        Ok(self.bytes)
-    }
 }

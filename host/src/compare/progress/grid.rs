@@ -1,0 +1,148 @@
+//! The cells of a run as their events tell of them, apart from any terminal.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::compare::estimate::{CellWork, Estimate};
+use crate::compare::event::{CellEvent, Line};
+
+/// What is known of the cells.
+pub(super) struct Grid {
+    pub(super) estimate: Estimate,
+    stages: BTreeMap<String, usize>,
+    pub(super) running: BTreeMap<String, Running>,
+    finished: usize,
+    failed: usize,
+}
+
+/// What a cell does now.
+#[derive(Default)]
+pub(super) struct Running {
+    stage: Option<usize>,
+    task: String,
+    doing: String,
+}
+
+impl Running {
+    pub(super) fn text(&self, stages: usize) -> String {
+        match self.stage {
+            Some(stage) => format!("stage {}/{stages} {}  {}", stage + 1, self.task, self.doing),
+            None => self.doing.clone(),
+        }
+    }
+}
+
+impl Grid {
+    pub(super) fn new(cells: &[CellWork], jobs: usize) -> Self {
+        Grid {
+            estimate: Estimate::new(cells, jobs),
+            stages: cells.iter().map(|cell| (cell.cell.clone(), cell.work.stages)).collect(),
+            running: BTreeMap::new(),
+            finished: 0,
+            failed: 0,
+        }
+    }
+
+    pub(super) fn stages(&self, cell: &str) -> usize {
+        self.stages.get(cell).copied().unwrap_or(0)
+    }
+
+    /// Takes note of an event; the line for a log, where the event is worth one.
+    pub(super) fn take(&mut self, line: &Line, now: Duration) -> Option<String> {
+        let cell = &line.cell;
+        self.estimate.observe(cell, &line.event, now);
+        let stages = self.stages(cell);
+        let running = self.running.entry(cell.clone()).or_default();
+        match &line.event {
+            CellEvent::Started => {
+                running.doing = "starting".into();
+                None
+            }
+            CellEvent::StageStarted { stage, task } => {
+                *running = Running { stage: Some(*stage), task: task.clone(), doing: "training".into() };
+                Some(format!("{cell}: stage {}/{stages}, training on {task}", stage + 1))
+            }
+            CellEvent::Step { step, of, loss } => {
+                running.doing = format!("step {step}/{of}  loss {loss:.3}");
+                None
+            }
+            CellEvent::Answered { task, done, of, .. } => {
+                running.doing = format!("evaluating {task} {done}/{of}");
+                None
+            }
+            CellEvent::Evaluated { stage, task, score } => {
+                running.doing = format!("evaluated {task}: {score:.1}");
+                let own = stage.is_some() && *stage == running.stage && *task == running.task;
+                let stage = stage.map_or(0, |stage| stage + 1);
+                own.then(|| format!("{cell}: stage {stage}/{stages}, {task} {score:.1} ({})", self.left()))
+            }
+            CellEvent::Finished { train_seconds, eval_seconds } => {
+                self.running.remove(cell);
+                self.finished += 1;
+                let (train, eval) =
+                    (Duration::try_from_secs_f64(*train_seconds), Duration::try_from_secs_f64(*eval_seconds));
+                let (train, eval) = (train.unwrap_or_default(), eval.unwrap_or_default());
+                Some(format!("{cell}: done, {} training, {} evaluating", time(train), time(eval)))
+            }
+            CellEvent::Failed { message } => {
+                self.running.remove(cell);
+                self.failed += 1;
+                Some(format!("{cell}: failed: {message}"))
+            }
+        }
+    }
+
+    pub(super) fn total(&self, now: Duration) -> String {
+        let failed = if self.failed > 0 { format!(", {} failed", self.failed) } else { String::new() };
+        let over = self.finished + self.failed;
+        let left = if over < self.stages.len() { format!(", {}", self.left()) } else { String::new() };
+        format!("{over} of {} cells{failed}, {} gone{left}", self.stages.len(), time(now))
+    }
+
+    fn left(&self) -> String {
+        match self.estimate.remaining() {
+            None => "time left unknown".into(),
+            Some(left) if left.at_least => format!("more than {} left", time(left.time)),
+            Some(left) => format!("about {} left", time(left.time)),
+        }
+    }
+}
+
+/// `42 s`, `3 min 05 s`, `2 h 10 min`.
+fn time(time: Duration) -> String {
+    let seconds = time.as_secs_f64().round() as u64;
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {:02} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {:02} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{cells, events};
+    use super::*;
+
+    #[test]
+    fn a_running_cell_says_what_it_does() {
+        let mut grid = Grid::new(&cells(), 1);
+        let mut seen = Vec::new();
+        for (second, cell, event) in events().into_iter().take(6) {
+            grid.take(&Line { cell: cell.into(), event }, Duration::from_secs(second));
+            seen.push(grid.running[cell].text(2));
+        }
+        assert_eq!(seen[0], "starting");
+        assert_eq!(seen[3], "stage 1/2 gqa  step 5/10  loss 1.235");
+        assert_eq!(seen[5], "stage 1/2 gqa  evaluating gqa 10/10");
+        assert_eq!(grid.total(Duration::from_secs(5)), "0 of 2 cells, 5 s gone, about 12 s left");
+    }
+
+    #[test]
+    fn times_are_short() {
+        let text = |seconds| time(Duration::from_secs(seconds));
+        assert_eq!(
+            [text(0), text(59), text(60), text(3599), text(3600), text(90_000)].join(" | "),
+            "0 s | 59 s | 1 min 00 s | 59 min 59 s | 1 h 00 min | 25 h 00 min"
+        );
+    }
+}
