@@ -13,6 +13,17 @@ pub enum Split {
     Test,
 }
 
+impl Split {
+    /// Its name: `train`, `val`, `test`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Split::Train => "train",
+            Split::Val => "val",
+            Split::Test => "test",
+        }
+    }
+}
+
 /// One question.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Record {

@@ -72,7 +72,8 @@ pub fn tasks(config: &RunConfig, backbone: &Backbone, shelf: &mut Shelf) -> Resu
         for split in [Split::Train, Split::Test] {
             ensure!(
                 !source.is_empty(split).with_context(named)?,
-                "task {name}: its {split:?} split under {} is empty\nhint: look at the annotation files below that folder",
+                "task {name}: its {} split under {} is empty\nhint: look at the annotation files below that folder",
+                split.name(),
                 root.display()
             );
         }

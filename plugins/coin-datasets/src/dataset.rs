@@ -170,9 +170,10 @@ impl Dataset for CoinDataset {
         let part = self.part(split)?;
         let Some(numbers) = part.numbers.get(start..end) else {
             return Err(Error::new(format!(
-                "{} has {} records in {split:?}, not {start}..{end}",
+                "{} has {} records in its {} split, not {start}..{end}",
                 self.task.folder,
-                part.numbers.len()
+                part.numbers.len(),
+                split.name()
             )));
         };
         let annotations = if split == Split::Test { self.annotations()? } else { None };
