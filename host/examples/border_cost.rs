@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, anyhow};
 use coin_host::ops::{self, Services, enter, lend, take};
 use coin_host::stream::random::Draws;
 use coin_plugin_api::abi::RawMethod;
-use coin_plugin_api::{Adapter, Method, NoConfig, NoGrad, Registry, Step, Tensor as Handle, nn};
+use coin_plugin_api::{Adapter, Method, NoConfig, NoGrad, ParameterId, Registry, Step, Tensor as Handle, nn};
 use tch::Tensor;
 
 const ROWS: i64 = 64;
@@ -22,12 +22,23 @@ const LEARNING_RATE: f64 = 0.01;
 const ROUNDS: usize = 9;
 const STEPS: usize = 300;
 
-struct Hook;
+const IDS: [ParameterId; 2] = [ParameterId(0), ParameterId(1)];
 
-impl Services for Hook {
+struct Hook<'a>(&'a [Tensor]);
+
+impl Services for Hook<'_> {
     fn hook(&self) -> String {
         "lora.adapt".into()
     }
+
+    fn set_value(&self, id: u64, value: &Tensor) -> Result<()> {
+        update(&self.0[id as usize], value)
+    }
+}
+
+fn update(parameter: &Tensor, value: &Tensor) -> Result<()> {
+    parameter.f_detach()?.f_copy_(value)?;
+    Ok(())
 }
 
 /// A whole step inside the adapter: far more calls than a method makes, which is what is to be measured.
@@ -40,15 +51,15 @@ impl Adapter for Lora {
         input: &Handle,
         weight: &Handle,
         parameters: &[Handle],
-        _step: &Step,
+        step: &Step,
     ) -> coin_plugin_api::Result<Handle> {
         let (a, b) = (&parameters[0], &parameters[1]);
         let output = input.linear(weight)?.add(&nn::low_rank(input, a, b, SCALING)?)?;
         let loss = output.square()?.mean_all()?;
         let gradients = loss.gradients(&[a, b], false, false)?;
         let _outside = NoGrad::new();
-        for (parameter, gradient) in parameters.iter().zip(&gradients) {
-            parameter.assign(&parameter.add_scaled(gradient, -LEARNING_RATE)?)?;
+        for ((id, parameter), gradient) in IDS.into_iter().zip(parameters).zip(&gradients) {
+            step.parameters().set_value(id, &parameter.add_scaled(gradient, -LEARNING_RATE)?)?;
         }
         loss.detach()
     }
@@ -66,8 +77,9 @@ fn through_border(
 ) -> Result<Tensor> {
     let adapter = method.adapter.as_ref().into_option().context("no adapter")?;
     let raws = [lend(&parameters[0]), lend(&parameters[1])];
-    let raw =
-        enter(&Hook, |context| adapter.adapt(0, lend(input), lend(weight), raws.as_slice().into(), context));
+    let raw = enter(&Hook(parameters), |context| {
+        adapter.adapt(0, lend(input), lend(weight), raws.as_slice().into(), context)
+    });
     take(raw.into_result().map_err(|error| anyhow!("{}", error.message))?)
 }
 
@@ -80,7 +92,7 @@ fn natively(input: &Tensor, weight: &Tensor, parameters: &[Tensor; 2]) -> Result
     tch::no_grad(|| -> Result<()> {
         for (parameter, gradient) in parameters.iter().zip(&gradients) {
             let updated = parameter.f_add(&gradient.f_mul_scalar(-LEARNING_RATE)?)?;
-            parameter.f_detach()?.f_copy_(&updated)?;
+            update(parameter, &updated)?;
         }
         Ok(())
     })?;
@@ -105,7 +117,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 fn main() -> Result<()> {
     tch::set_num_threads(1);
     coin_plugin_api::attach(ops::host()).into_result().map_err(|error| anyhow!("{}", error.message))?;
-    let method = enter(&Hook, |context| coin_plugin_api::build_method(build, RStr::from(""), context));
+    let method = enter(&Hook(&[]), |context| coin_plugin_api::build_method(build, RStr::from(""), context));
     let method = method.into_result().map_err(|error| anyhow!("{}", error.message))?;
     let (input, weight) = (random([ROWS, WIDTH], 1)?, random([WIDTH, WIDTH], 2)?);
     let (border, native) = (parameters()?, parameters()?);

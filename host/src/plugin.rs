@@ -29,4 +29,4 @@ pub use catalog::Catalog;
 pub use dataset::Dataset;
 pub use error::PluginError;
 pub use loaded::Plugin;
-pub use method::{Adapter, Method, Prefix, Strategy, Term};
+pub use method::{Adapter, Method, Strategy, Term};

@@ -77,7 +77,7 @@ impl Step {
         ReplayBuffer::at(self.context)
     }
 
-    /// `[B, T]`, 1 where there is a token.
+    /// `[B, T]`, 1 where there is a token. Not for token-local adapters: they may be shown a part of a batch.
     pub fn attention_mask(&self) -> Result<Tensor> {
         received((host().step().attention_mask())(self.context))
     }
@@ -131,18 +131,24 @@ impl Step {
         received((host().step().text_features())(self.context))
     }
 
+    /// Token embeddings of the prompts `[B, T, d]`, zero at visual tokens, filling and answers: what soft tokens are placed among.
+    /// Adapters only (draft: may change).
+    pub fn prompt_embeddings(&self) -> Result<Tensor> {
+        received((host().draft().prompt_embeddings())(self.context))
+    }
+
     /// The task in the stream, from 0. While answering it needs `task_id_at_test`.
     pub fn task_index(&self) -> Result<usize> {
         Ok((host().step().task_index())(self.context).into_result()? as usize)
     }
 
-    /// Adds a named scalar to the loss from inside an adapter; counted once, also under gradient checkpointing.
+    /// Adds a named scalar to the loss from inside an adapter that is not token-local; counted once, also under gradient checkpointing.
     pub fn add_term(&self, name: &str, value: &Tensor) -> Result<()> {
         Ok((host().step().add_term())(self.context, Text::borrow(name.as_bytes()), value.raw())
             .into_result()?)
     }
 
-    /// Adds to a registered buffer, once per training forward, also under gradient checkpointing.
+    /// Adds to a registered buffer from inside an adapter that is not token-local, once per training forward, also under gradient checkpointing.
     pub fn count(&self, buffer: ParameterId, delta: &Tensor) -> Result<()> {
         Ok((host().step().count())(self.context, buffer.0, delta.raw()).into_result()?)
     }

@@ -11,6 +11,7 @@ use super::config::ModelConfig;
 use super::decoder::Decoder;
 use super::input::ModelInput;
 use super::parameter::{Init, parameters};
+use super::prefix::Shift;
 use super::projector::Projector;
 use super::site::{Frozen, LinearHook, Part, Pass, Phase, Site, sites};
 use super::tokenizer::Tokenizer;
@@ -150,6 +151,20 @@ impl Backbone {
         self.projector.forward(&features.f_to_kind(self.kind())?, hook)
     }
 
+    /// The batch with the soft tokens of the hook in place, where it has some, filled up with `pad`.
+    pub fn with_prefix(
+        &self,
+        input: &ModelInput,
+        phase: Phase,
+        hook: &dyn LinearHook,
+        pad: i64,
+    ) -> Result<Option<(ModelInput, Shift)>> {
+        hook.begin(&Pass { phase, input })?;
+        let Some(prefix) = hook.prefix()? else { return Ok(None) };
+        let width = self.config.text_config.hidden_size;
+        Ok(Some(input.with_prefix(&prefix, width, self.config.image_token_index, pad)?))
+    }
+
     /// Hidden states after the final norm, `[B, T, d]`.
     pub fn hidden(
         &self,
@@ -204,13 +219,16 @@ impl Backbone {
         );
         hook.begin(&Pass { phase, input })?;
         let embedded = self.decoder.embed(&input.input_ids)?;
-        let Some(images) = &input.images else { return Ok(embedded) };
-        let projected = self.project(&images.features, hook)?;
         let (rows, columns, width) = embedded.size3()?;
-        Ok(embedded
-            .f_view([rows * columns, width])?
-            .f_index_copy(0, &images.positions, &projected.f_view([-1, width])?)?
-            .f_view([rows, columns, width])?)
+        let mut tokens = embedded.f_view([rows * columns, width])?;
+        if let Some(images) = &input.images {
+            let projected = self.project(&images.features, hook)?;
+            tokens = tokens.f_index_copy(0, &images.positions, &projected.f_view([-1, width])?)?;
+        }
+        if let Some(soft) = &input.soft {
+            tokens = soft.put_into(&tokens, self.kind())?;
+        }
+        Ok(tokens.f_view([rows, columns, width])?)
     }
 }
 

@@ -5,7 +5,7 @@ use tch::{Tensor, no_grad};
 
 use super::backbone::Backbone;
 use super::input::{ModelInput, Padding, Row};
-use super::site::LinearHook;
+use super::site::{LinearHook, Phase};
 
 /// A prompt, up to where the answer begins.
 pub struct Prompt {
@@ -63,6 +63,9 @@ fn answer(
     let image_token = backbone.config().image_token_index;
     let mut input = ModelInput::batch(&rows, Padding::Left, image_token, config.end_token, device)?;
     input.rows = batch.to_vec();
+    if let Some((prefixed, _)) = backbone.with_prefix(&input, Phase::Prefill, hook, config.end_token)? {
+        input = prefixed;
+    }
     let columns = input.input_ids.size2()?.1;
     let mut cache = backbone.cache(columns as usize + config.max_new_tokens);
     let last: Vec<i64> = (1..=batch.len() as i64).map(|row| row * columns - 1).collect();
@@ -100,6 +103,7 @@ fn answer(
             position_ids: position,
             padding: input.padding,
             images: None,
+            soft: None,
             rows: input.rows,
         };
         let hidden = backbone.hidden(&input, hook, Some(&mut cache))?.f_squeeze_dim(1)?;

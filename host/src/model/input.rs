@@ -3,6 +3,8 @@
 use anyhow::{Result, ensure};
 use tch::{Device, Kind, Tensor};
 
+use super::prefix::SoftTokens;
+
 /// On which side the rows of a batch are filled up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Padding {
@@ -22,6 +24,7 @@ pub struct ModelInput {
     pub position_ids: Tensor,
     pub padding: Padding,
     pub images: Option<Images>,
+    pub soft: Option<SoftTokens>,
     /// For each row its number in the list that the caller gave (generation reorders and drops rows).
     pub rows: Vec<usize>,
 }
@@ -32,6 +35,13 @@ pub struct Images {
     pub features: Tensor,
     /// `[n * N]`, int64: where each visual token stands, as `row * T + column`.
     pub positions: Tensor,
+}
+
+impl Images {
+    /// The same tensors.
+    pub fn shallow_clone(&self) -> Images {
+        Images { features: self.features.shallow_clone(), positions: self.positions.shallow_clone() }
+    }
 }
 
 /// One row before it is put into a batch.
@@ -99,6 +109,7 @@ impl ModelInput {
             position_ids: tensor(&positions)?,
             padding: if even { Padding::Right } else { padding },
             images,
+            soft: None,
             rows: (0..count).collect(),
         })
     }

@@ -6,6 +6,7 @@ use tch::Tensor;
 use super::config::ModelConfig;
 use super::input::ModelInput;
 use super::parameter::parameters;
+use super::prefix::Prefix;
 
 /// One linear of the backbone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,9 +52,14 @@ pub trait LinearHook {
     /// The output `[.., out]` for the input `[.., in]`, given the frozen weight `[out, in]` and bias `[out]`.
     fn linear(&self, site: &Site, weight: &Tensor, bias: Option<&Tensor>, input: &Tensor) -> Result<Tensor>;
 
-    /// Called once at the start of each pass through projector and language model.
+    /// Called at the start of each pass through projector and language model; once more where soft tokens were put into its input.
     fn begin(&self, _pass: &Pass) -> Result<()> {
         Ok(())
+    }
+
+    /// Soft tokens for the rows of the pass that has just begun, which is one over whole prompts.
+    fn prefix(&self) -> Result<Option<Prefix>> {
+        Ok(None)
     }
 
     /// Whether the output at a token depends on the input at that token alone. If so, the last layer may leave out

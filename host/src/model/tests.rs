@@ -219,6 +219,58 @@ fn uncached(backbone: &Backbone, prompt: &Prompt, config: &GenerationConfig) -> 
     answer
 }
 
+/// Puts the embeddings of the words 7 and 9 before every prompt, as soft tokens.
+struct Soft<'a> {
+    backbone: &'a Backbone,
+    rows: RefCell<i64>,
+}
+
+impl LinearHook for Soft<'_> {
+    fn linear(&self, site: &Site, weight: &Tensor, bias: Option<&Tensor>, input: &Tensor) -> Result<Tensor> {
+        Frozen.linear(site, weight, bias, input)
+    }
+
+    fn begin(&self, pass: &Pass) -> Result<()> {
+        *self.rows.borrow_mut() = pass.input.rows.len() as i64;
+        Ok(())
+    }
+
+    fn prefix(&self) -> Result<Option<Prefix>> {
+        let embedding = &self.backbone.parameters()["language_model.model.embed_tokens.weight"];
+        let tokens = embedding.f_index_select(0, &Tensor::f_from_slice(&[7i64, 9])?)?.f_unsqueeze(0)?;
+        Ok(Some(Prefix {
+            tokens: tokens.f_expand([*self.rows.borrow(), -1, -1], false)?,
+            after_image: false,
+        }))
+    }
+}
+
+#[test]
+fn soft_tokens_do_what_words_with_these_embeddings_do() {
+    let backbone = backbone();
+    let prompt = |ids: Vec<i64>, index: i64| Prompt { input_ids: ids, image_features: Some(picture(index)) };
+    let soft: Vec<Prompt> = (0..3).map(|index| prompt(ids(2 + 2 * index as usize, index), index)).collect();
+    let words: Vec<Prompt> = (0..3)
+        .map(|index| prompt([vec![7, 9], ids(2 + 2 * index as usize, index)].concat(), index))
+        .collect();
+    let config = GenerationConfig { max_new_tokens: 5, batch_size: 3, end_token: 0 };
+    let hook = Soft { backbone: &backbone, rows: RefCell::default() };
+    assert_eq!(
+        generate(&backbone, &hook, &soft, &config).expect("answers"),
+        generate(&backbone, &Frozen, &words, &config).expect("answers"),
+    );
+
+    let input = batch(&[(ids(3, 1), Some(picture(1))), (ids(5, 2), Some(picture(2)))], Padding::Right);
+    let (prefixed, shift) =
+        backbone.with_prefix(&input, Phase::Train, &hook, 2).expect("soft tokens").expect("some");
+    let places = [7, 10 + 9];
+    let found = backbone.hidden_at(&prefixed, &places.map(|token| shift.token(token)), &hook, None);
+    let spelled = |ids: Vec<i64>| [vec![7, 9], ids].concat();
+    let rows = [(spelled(ids(3, 1)), Some(picture(1))), (spelled(ids(5, 2)), Some(picture(2)))];
+    let expected = backbone.hidden_at(&batch(&rows, Padding::Right), &[9, 12 + 11], &Frozen, None);
+    assert!(largest_difference(&found.expect("hidden"), &expected.expect("hidden")) < 1e-6);
+}
+
 #[test]
 fn cached_answers_equal_uncached_ones_and_stop_at_the_end_token() {
     let backbone = backbone();

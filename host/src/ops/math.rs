@@ -162,13 +162,6 @@ pub(super) fn masked_fill(a: &Tensor, mask: &Tensor, value: f64) -> Result<Tenso
     a.f_masked_fill(mask, value)
 }
 
-pub(super) fn assign(a: &Tensor, b: &Tensor) -> Result<Tensor, TchError> {
-    // The alias shares memory and version with `a`: a backward pass that needs the old values notices.
-    let mut target = a.f_detach()?;
-    target.f_copy_(b)?;
-    Ok(a.shallow_clone())
-}
-
 pub(super) fn is_finite(a: &Tensor) -> Result<Tensor, TchError> {
     a.f_isfinite()
 }

@@ -8,7 +8,7 @@ use tch::Tensor;
 use super::PluginError;
 use super::caller::Caller;
 use super::hook::Hook;
-use crate::model::Site;
+use crate::model::{Prefix, Site};
 use crate::ops::{self, Services};
 
 /// What a plugin built for one cell.
@@ -35,15 +35,6 @@ pub struct Adapter {
     caller: Caller,
     object: AdapterBox,
     token_local: bool,
-}
-
-/// Soft prompt tokens.
-#[derive(Debug)]
-pub struct Prefix {
-    /// `[B, P, d]`.
-    pub tokens: Tensor,
-    /// After the picture instead of before everything.
-    pub after_image: bool,
 }
 
 impl fmt::Debug for Adapter {

@@ -9,8 +9,8 @@ use coin_plugin_api::abi::{RawModel, RawRow, RawSite, RawStep};
 use tch::{Tensor, no_grad};
 
 use crate::data::collate::TrainingBatch;
-use crate::model::{Pass, Phase};
-use crate::ops::services::Services;
+use crate::model::{Images, Pass, Phase, Shift};
+use crate::ops::services::{Services, Unavailable};
 use crate::plugin::hook::Hook;
 use crate::train::cell::Cell;
 use crate::train::client::Client;
@@ -26,6 +26,10 @@ pub(super) struct AdapterServices<'c> {
     task: Option<usize>,
     pass: PassState,
     site: Slot<usize>,
+    /// What is asked: the output of a site, or soft tokens.
+    hook: Slot<Hook>,
+    /// The adapter at the site said that it looks at one token at a time.
+    token_local: Slot<bool>,
     terms: RefCell<Vec<(String, Tensor)>>,
     /// By key: the rows it was kept for, and one row of the tensor for each.
     sequences: RefCell<BTreeMap<String, (Vec<usize>, Tensor)>>,
@@ -45,6 +49,8 @@ impl<'c> AdapterServices<'c> {
             task,
             pass: PassState::default(),
             site: Slot::new(0),
+            hook: Slot::new(Hook::Adapt),
+            token_local: Slot::new(false),
             terms: RefCell::new(Vec::new()),
             sequences: RefCell::new(BTreeMap::new()),
         }
@@ -55,16 +61,14 @@ impl<'c> AdapterServices<'c> {
         self.pass.phase.set(Some(pass.phase));
         self.pass.rows.borrow_mut().clone_from(&input.rows);
         *self.pass.attention_mask.borrow_mut() = Some(input.attention_mask.shallow_clone());
-        if pass.phase != Phase::Decode {
+        // With soft tokens the prompts are the same, and known from the time before.
+        if pass.phase != Phase::Decode && input.soft.is_none() {
+            *self.pass.shift.borrow_mut() = None;
             self.pass.prompt_rows.borrow_mut().clone_from(&input.rows);
             *self.pass.prompt_mask.borrow_mut() = Some(input.attention_mask.shallow_clone());
             *self.pass.input_ids.borrow_mut() = Some(input.input_ids.shallow_clone());
-            let features = describe::pooled_images(
-                self.client.cell.world.backbone,
-                input.images.as_ref(),
-                input.input_ids.size2()?,
-            )?;
-            *self.pass.features.borrow_mut() = Some(features);
+            *self.pass.images.borrow_mut() = input.images.as_ref().map(Images::shallow_clone);
+            *self.pass.features.borrow_mut() = None;
         }
         Ok(())
     }
@@ -82,9 +86,35 @@ impl<'c> AdapterServices<'c> {
         Ok(of_prompts.f_index_select(0, &index)?)
     }
 
-    pub(super) fn at_site(&self, site: usize, entry: usize) {
+    pub(super) fn at_site(&self, site: usize, entry: usize, token_local: bool) {
+        self.hook.set(Hook::Adapt);
         self.site.set(site);
         self.client.becomes(entry);
+        self.token_local.set(token_local);
+    }
+
+    pub(super) fn at_prefix(&self, entry: usize) {
+        self.hook.set(Hook::Prefix);
+        self.site.set(self.client.cell.world.backbone.sites().len());
+        self.client.becomes(entry);
+        self.token_local.set(false);
+    }
+
+    /// Soft tokens were put between the columns of the batch.
+    pub(super) fn shifted(&self, shift: Shift) {
+        *self.pass.shift.borrow_mut() = Some(shift);
+    }
+
+    /// Refuses what an adapter that is token-local cannot use rightly: it may be shown some tokens of a batch, and some of them twice.
+    fn whole_batch(&self, service: &str) -> Result<()> {
+        if !self.token_local.get() {
+            return Ok(());
+        }
+        Err(Unavailable(format!(
+            "`{service}` is not available in {}, which is token-local: the host shows it only tokens whose result is read\nhint: let `token_local` of the adapter be false",
+            self.hook()
+        ))
+        .into())
     }
 
     pub(super) fn take_terms(&self) -> Vec<(String, Tensor)> {
@@ -99,7 +129,7 @@ impl<'c> AdapterServices<'c> {
 
 impl Services for AdapterServices<'_> {
     fn hook(&self) -> String {
-        self.client.name(Hook::Adapt)
+        self.client.name(self.hook.get())
     }
 
     fn model(&self) -> Result<RawModel> {
@@ -134,18 +164,28 @@ impl Services for AdapterServices<'_> {
     }
 
     fn attention_mask(&self) -> Result<Tensor> {
+        self.whole_batch("attention_mask")?;
         Ok(self.pass.attention_mask.borrow().as_ref().context("no pass has begun")?.shallow_clone())
     }
 
     fn label_mask(&self) -> Result<Tensor> {
-        match self.batch {
-            Some(batch) => describe::label_mask(batch),
-            None => bail!("`label_mask` is not available while answering"),
+        self.whole_batch("label_mask")?;
+        let Some(batch) = self.batch else { bail!("`label_mask` is not available while answering") };
+        let mask = describe::label_mask(batch)?;
+        match self.pass.shift.borrow().as_ref() {
+            Some(shift) => shift.widen(&mask, 0),
+            None => Ok(mask),
         }
     }
 
     fn image_features(&self) -> Result<Tensor> {
         self.client.need(Need::ImageFeatures)?;
+        if self.pass.features.borrow().is_none() {
+            let (ids, images) = (self.input_ids()?, self.pass.images.borrow());
+            let backbone = self.client.cell.world.backbone;
+            let pooled = describe::pooled_images(backbone, images.as_ref(), ids.size2()?)?;
+            *self.pass.features.borrow_mut() = Some(pooled);
+        }
         let features = self.pass.features.borrow();
         self.open_rows(features.as_ref().context("no pass has begun")?)
     }
@@ -169,7 +209,14 @@ impl Services for AdapterServices<'_> {
         }
     }
 
+    fn prompt_embeddings(&self) -> Result<Tensor> {
+        let (ids, mask) = (self.input_ids()?, self.pass.prompt_mask.borrow());
+        let mask = mask.as_ref().context("no pass has begun")?;
+        self.open_rows(&describe::prompt_embeddings(self.client.cell.world.backbone, &ids, self.batch, mask)?)
+    }
+
     fn add_term(&self, name: &str, value: &Tensor) -> Result<()> {
+        self.whole_batch("add_term")?;
         ensure!(value.numel() == 1, "add_term `{name}`: a scalar is needed, not shape {:?}", value.size());
         let number = value.f_double_value(&[])?;
         ensure!(number.is_finite(), "add_term `{name}`: it is {number}");
@@ -180,6 +227,7 @@ impl Services for AdapterServices<'_> {
     }
 
     fn count(&self, buffer: u64, delta: &Tensor) -> Result<()> {
+        self.whole_batch("count")?;
         let parameters = self.client.cell.parameters.borrow();
         let target = parameters.get(buffer)?;
         ensure!(target.buffer, "count: `{}` is not a buffer", target.name);
@@ -190,6 +238,7 @@ impl Services for AdapterServices<'_> {
     }
 
     fn sequence(&self, key: &str) -> Result<Option<Tensor>> {
+        self.whole_batch("sequence")?;
         let sequences = self.sequences.borrow();
         let key = format!("{}/{}/{key}", self.client.entry.get(), self.site.get());
         let Some((kept, tensor)) = sequences.get(&key) else { return Ok(None) };
@@ -204,6 +253,7 @@ impl Services for AdapterServices<'_> {
     }
 
     fn set_sequence(&self, key: &str, value: &Tensor) -> Result<()> {
+        self.whole_batch("set_sequence")?;
         let rows = self.pass.rows.borrow().clone();
         ensure!(
             value.size().first() == Some(&(rows.len() as i64)),
@@ -222,7 +272,7 @@ impl Services for AdapterServices<'_> {
 
     fn seed(&self, stream: &str) -> Result<u64> {
         let call = [self.site.get(), self.client.entry.get(), self.purpose as usize];
-        Ok(self.client.seed(Hook::Adapt, stream, &call))
+        Ok(self.client.seed(self.hook.get(), stream, &call))
     }
 
     fn training(&self) -> bool {

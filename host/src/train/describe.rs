@@ -104,20 +104,40 @@ pub(super) fn pooled_text(
     attention_mask: &Tensor,
 ) -> Result<Tensor> {
     no_grad(|| {
-        let embedding =
-            backbone.parameters().get(EMBEDDING).context("the backbone has no token embedding")?;
-        let (rows, columns) = input_ids.size2()?;
-        let mask = attention_mask.f_narrow(1, 0, columns)?.f_ne(0)?;
-        let mut text = mask.f_logical_and(&input_ids.f_ne(backbone.config().image_token_index)?)?;
-        if let Some(batch) = batch {
-            text = text.f_logical_and(&batch.labels.f_eq(IGNORED)?)?;
-        }
-        let weights = text.f_to_kind(Kind::Float)?;
-        let embedded = Tensor::f_embedding(&embedding.f_to_kind(Kind::Float)?, input_ids, -1, false, false)?;
-        let sum = embedded.f_mul(&weights.f_unsqueeze(2)?)?.f_sum_dim_intlist(1i64, false, Kind::Float)?;
+        let (embedded, weights) = embedded_prompt(backbone, input_ids, batch, attention_mask)?;
+        let rows = input_ids.size2()?.0;
+        let sum = embedded.f_sum_dim_intlist(1i64, false, Kind::Float)?;
         let count = weights.f_sum_dim_intlist(1i64, false, Kind::Float)?.f_clamp_min(1.0)?;
         Ok(sum.f_div(&count.f_view([rows, 1])?)?)
     })
+}
+
+/// Token embeddings of the prompts `[B, T, d]`, zero at visual tokens, filling and answers.
+pub(super) fn prompt_embeddings(
+    backbone: &Backbone,
+    input_ids: &Tensor,
+    batch: Option<&TrainingBatch>,
+    attention_mask: &Tensor,
+) -> Result<Tensor> {
+    no_grad(|| Ok(embedded_prompt(backbone, input_ids, batch, attention_mask)?.0))
+}
+
+/// Embeddings `[B, T, d]`, zero where no text of the prompt stands, and 1 where some does, `[B, T]`.
+fn embedded_prompt(
+    backbone: &Backbone,
+    input_ids: &Tensor,
+    batch: Option<&TrainingBatch>,
+    attention_mask: &Tensor,
+) -> Result<(Tensor, Tensor)> {
+    let embedding = backbone.parameters().get(EMBEDDING).context("the backbone has no token embedding")?;
+    let mask = attention_mask.f_narrow(1, 0, input_ids.size2()?.1)?.f_ne(0)?;
+    let mut text = mask.f_logical_and(&input_ids.f_ne(backbone.config().image_token_index)?)?;
+    if let Some(batch) = batch {
+        text = text.f_logical_and(&batch.labels.f_eq(IGNORED)?)?;
+    }
+    let weights = text.f_to_kind(Kind::Float)?;
+    let embedded = Tensor::f_embedding(&embedding.f_to_kind(Kind::Float)?, input_ids, -1, false, false)?;
+    Ok((embedded.f_mul(&weights.f_unsqueeze(2)?)?, weights))
 }
 
 /// Refuses what a plugin did not declare or the protocol does not grant.

@@ -3,11 +3,11 @@
 use std::cell::{Cell as Slot, RefCell};
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use tch::Tensor;
 
 use crate::data::collate::TrainingBatch;
-use crate::model::{LinearHook, Pass, Phase, Site};
+use crate::model::{Images, LinearHook, Pass, Phase, Prefix, Shift, Site};
 use crate::train::adapter_services::AdapterServices;
 use crate::train::cell::Cell;
 
@@ -46,8 +46,18 @@ impl Cell<'_> {
         let values = snapshot.map(|name| parameters.snapshot_values(name)).transpose()?;
         let logits = {
             let hook = CellHook { cell: self, services: &services, values, merged: None };
-            let hidden = self.world.backbone.hidden_at(&batch.input, &batch.positions, &hook, None)?;
-            self.world.backbone.logits(&hidden)?
+            let backbone = self.world.backbone;
+            let pad = self.world.prompter.end_token();
+            let hidden = match backbone.with_prefix(&batch.input, Phase::Train, &hook, pad)? {
+                None => backbone.hidden_at(&batch.input, &batch.positions, &hook, None)?,
+                Some((input, shift)) => {
+                    let positions: Vec<i64> =
+                        batch.positions.iter().map(|&token| shift.token(token)).collect();
+                    services.shifted(shift);
+                    backbone.hidden_at(&input, &positions, &hook, None)?
+                }
+            };
+            backbone.logits(&hidden)?
         };
         if purpose != Purpose::Train {
             self.extra_rows.set(self.extra_rows.get() + batch.input.rows.len() as u64);
@@ -122,18 +132,43 @@ impl LinearHook for CellHook<'_> {
         let output = self.plain(site, &weight, bias.as_ref(), input)?;
         let adapted = self.cell.adapted.borrow();
         let Some(adapted) = adapted.get(site.index).and_then(Option::as_ref) else { return Ok(output) };
-        self.services.at_site(site.index, self.cell.adapters[adapted.adapter].0);
+        let (entry, adapter) = &self.cell.adapters[adapted.adapter];
+        self.services.at_site(site.index, *entry, adapter.token_local());
         let mut values: Vec<Tensor> = Vec::with_capacity(adapted.parameters.len());
         for id in &adapted.parameters {
             if let Some(value) = self.value(*id, &parameters.get(*id)?.tensor) {
                 values.push(in_kind(value, input.kind())?);
             }
         }
-        Ok(self.cell.adapters[adapted.adapter].1.adapt(site, input, &output, &values, self.services)?)
+        Ok(adapter.adapt(site, input, &output, &values, self.services)?)
     }
 
     fn begin(&self, pass: &Pass) -> Result<()> {
         self.services.begin(pass)
+    }
+
+    fn prefix(&self) -> Result<Option<Prefix>> {
+        let (parameters, kind) = (self.cell.parameters.borrow(), self.cell.world.backbone.kind());
+        let mut found: Option<(usize, Prefix)> = None;
+        for (entry, adapter) in &self.cell.adapters {
+            self.services.at_prefix(*entry);
+            let mut values: Vec<Tensor> = Vec::new();
+            for id in parameters.without_site(*entry) {
+                if let Some(value) = self.value(id, &parameters.get(id)?.tensor) {
+                    values.push(in_kind(value, kind)?);
+                }
+            }
+            let Some(prefix) = adapter.prefix(&values, self.services)? else { continue };
+            if let Some((first, _)) = found {
+                bail!(
+                    "`{}` and `{}` both put soft tokens into a batch\nhint: a stack has at most one plugin that does",
+                    self.cell.plugin(first),
+                    self.cell.plugin(*entry)
+                );
+            }
+            found = Some((*entry, prefix));
+        }
+        Ok(found.map(|(_, prefix)| prefix))
     }
 
     fn is_token_local(&self) -> bool {
@@ -178,5 +213,9 @@ pub(super) struct PassState {
     pub(super) prompt_rows: RefCell<Vec<usize>>,
     pub(super) prompt_mask: RefCell<Option<Tensor>>,
     pub(super) input_ids: RefCell<Option<Tensor>>,
+    pub(super) images: RefCell<Option<Images>>,
+    /// Pooled from these when somebody asks.
     pub(super) features: RefCell<Option<Tensor>>,
+    /// Where the columns of the batch went, if soft tokens were put between them.
+    pub(super) shift: RefCell<Option<Shift>>,
 }

@@ -202,6 +202,11 @@ impl Parameters {
         self.ids(|parameter| parameter.entry == Some(entry) && parameter.site == Some(site))
     }
 
+    /// The ids that belong to a stack entry and to no site, in the order of their registration.
+    pub fn without_site(&self, entry: usize) -> Vec<u64> {
+        self.ids(|parameter| parameter.entry == Some(entry) && parameter.site.is_none())
+    }
+
     /// The ids for which `keep` holds.
     pub fn ids(&self, keep: impl Fn(&Parameter) -> bool) -> Vec<u64> {
         let kept = self.list.iter().enumerate().filter(|(_, parameter)| keep(parameter));

@@ -127,8 +127,6 @@ macro_rules! math_ops {
             fn select_where(a: RawTensor, b: RawTensor, c: RawTensor) -> RawTensor;
             /// `value` where the mask holds, else `a`.
             fn masked_fill(a: RawTensor, mask: RawTensor, value: f64) -> RawTensor;
-            /// Overwrites `a` with `b` in place, outside the graph; returns `a`. For buffers, never for the arguments of `adapt`.
-            fn assign(a: RawTensor, b: RawTensor) -> RawTensor;
             last
             /// Whether each element is finite.
             fn is_finite(a: RawTensor) -> RawTensor;

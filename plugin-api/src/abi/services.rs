@@ -176,7 +176,7 @@ pub struct LogServices {
 #[derive(StableAbi)]
 #[sabi(kind(Prefix(prefix_ref = DraftServicesRef, prefix_fields = DraftServicesPrefix)))]
 pub struct DraftServices {
-    /// Token embeddings of the prompt `[B, T, d]` that soft prompts are placed among.
+    /// Token embeddings `[B, T, d]` of the prompts that soft tokens are placed among; zero at visual tokens, filling and answers.
     pub prompt_embeddings: extern "C" fn(Context) -> ApiResult<RawTensor>,
     /// Gradients of any scalar with regard to registered tensors: `(context, scalar, ids)`.
     #[sabi(last_prefix_field)]

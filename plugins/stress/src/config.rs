@@ -45,6 +45,7 @@ pub(crate) enum Hook {
     Build,
     #[default]
     Adapt,
+    Prefix,
     MergedDelta,
     BeforeStage,
     AfterStage,

@@ -62,7 +62,7 @@ impl Trouble {
 
 /// Refuses faults in hooks that cannot have them.
 pub(crate) fn check(config: Config) -> Result<()> {
-    let spoils = matches!(config.hook, Hook::Adapt | Hook::Loss | Hook::MergedDelta);
+    let spoils = matches!(config.hook, Hook::Adapt | Hook::Prefix | Hook::Loss | Hook::MergedDelta);
     let possible = match config.fault {
         Fault::Nan => spoils || config.hook == Hook::AfterBackward,
         Fault::WrongShape => spoils || config.hook == Hook::ComposeBatch,

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use coin_plugin_api::{
-    Adapter, Method, Parameters, Phase, Registry, Result, SampleRef, Stage, Step, Strategy, Tensor, Term, nn,
+    Adapter, DType, Method, Parameters, Phase, Prefix, PrefixPlace, Registry, Result, SampleRef, Stage, Step,
+    Strategy, Tensor, Term, nn,
 };
 
 use crate::config::{Config, Fault, Hook};
@@ -50,6 +51,16 @@ impl Adapter for Stress {
         }
         let [a, b] = parameters else { return spoiled(output.clone(), spoil) };
         spoiled(output.add(&nn::low_rank(input, a, b, 1.0)?)?, spoil)
+    }
+
+    fn prefix(&self, _parameters: &[Tensor], _step: &Step) -> Result<Option<Prefix>> {
+        match self.0.strike(Hook::Prefix)? {
+            Spoil::Nothing => Ok(None),
+            spoil => {
+                let tokens = spoiled(Tensor::zeros(&[1, 1, 1], DType::FLOAT)?, spoil)?;
+                Ok(Some(Prefix { tokens, place: PrefixPlace::Start }))
+            }
+        }
     }
 
     fn merged_delta(&self, _site: usize, parameters: &[Tensor]) -> Result<Option<Tensor>> {
