@@ -102,6 +102,25 @@ fn written(out: &Path, method: &str) -> Vec<std::time::SystemTime> {
 }
 
 #[test]
+fn results_show_a_running_cell() {
+    let workspace = workspace(SMALL);
+    let out = workspace.path().join("out");
+    let selection = ["--methods", "lora", "--set", "references=[]"];
+    let row = || {
+        let cell = Results::read(&out).ok()?.cells.pop()?;
+        Some((cell.status, cell.scorers.get("official")?.matrix.rows.clone()))
+    };
+    let mut child = start(&workspace, &selection);
+    wait_until(&mut child, "the first row", || row().is_some());
+    kill_group(child);
+    let expected =
+        Results::read(&reference().0).expect("results.json").cells[0].scorers["official"].matrix.rows.clone();
+    assert_eq!(row(), Some((Status::Running, vec![expected[0].clone(), vec![None, None]])));
+    succeed(compare(&workspace, &selection));
+    assert_eq!(row(), Some((Status::Done, expected)));
+}
+
+#[test]
 fn killed_inside_a_stage() {
     let workspace = workspace(SMALL);
     let out = workspace.path().join("out");

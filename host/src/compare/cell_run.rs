@@ -52,6 +52,8 @@ pub struct CellRun<'r> {
     pub scorers: Vec<Scorer>,
     /// Hears what happens.
     pub emit: &'r mut dyn FnMut(CellEvent),
+    /// Hears what is measured, as the cell begins and after each stage that was answered.
+    pub measured: &'r mut dyn FnMut(&Progress),
 }
 
 impl CellRun<'_> {
@@ -69,6 +71,7 @@ impl CellRun<'_> {
         let mut metrics = MetricsFile::open(&self.folder.join("metrics.jsonl"), progress.metrics_bytes)?;
         progress.cost.trainable_parameters =
             progress.cost.trainable_parameters.max(self.cell.parameters.borrow().trainable_count());
+        (self.measured)(&progress);
         while progress.answered < self.cell.stages.len() {
             if trained == progress.answered {
                 self.train(trained, running.take(), &mut progress, &mut metrics)?;
@@ -79,6 +82,7 @@ impl CellRun<'_> {
             progress.answered = trained;
             self.keep_parameters(trained - 1)?;
             self.checkpoint(trained, None, &mut progress, &mut metrics)?;
+            (self.measured)(&progress);
         }
         (self.emit)(CellEvent::Finished {
             train_seconds: progress.cost.train_seconds,
@@ -269,11 +273,14 @@ fn lock(folder: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// Scores of a finished cell with what follows from them.
+/// Scores of a cell with what follows from them.
 pub fn scored(
     progress: &Progress,
     joint: impl Fn(&str) -> Option<Vec<Option<f64>>>,
 ) -> BTreeMap<String, ScorerResult> {
+    if progress.answered == 0 {
+        return BTreeMap::new();
+    }
     let result = |(scorer, matrix): (&String, &Matrix)| {
         let metrics = Metrics::of(matrix, joint(scorer).as_deref());
         (scorer.clone(), ScorerResult { matrix: matrix.clone(), metrics })

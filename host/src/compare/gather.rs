@@ -1,11 +1,11 @@
-//! Results as they come in: `results.json` is true after every piece of work.
+//! Results as they come in: `results.json` is written anew after every stage of a cell and after every piece of work.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
 use crate::compare::arguments::Outcome;
-use crate::compare::plan::Plan;
+use crate::compare::plan::{Cell, Plan};
 use crate::compare::protocol::{Refusal, Work};
 use crate::config::RunConfig;
 use crate::eval::metrics::Metrics;
@@ -21,7 +21,7 @@ pub struct Gathered {
 }
 
 impl Gathered {
-    /// Takes over what an earlier run in this folder finished; everything else is pending.
+    /// Takes over what an earlier run in this folder finished; everything else is pending, with what was measured of it.
     pub fn begin(out: &Path, config: &RunConfig, refusals: &[Refusal]) -> Result<Gathered> {
         let tasks = config.tasks.iter().map(|(name, _)| name.clone()).collect();
         let mut results = Results::new(&config.name, tasks);
@@ -31,24 +31,24 @@ impl Gathered {
             false => None,
         };
         for cell in Plan::new(config).cells {
-            let done = before.as_ref().and_then(|before| {
-                before.cells.iter().find(|known| {
-                    known.status == Status::Done
-                        && (&known.method, &known.order, known.seed) == (&cell.method, &cell.order, cell.seed)
-                })
-            });
-            let refusal = refusals.iter().find(|refusal| refusal.method.as_ref() == Some(&cell.method));
-            results.cells.push(done.cloned().unwrap_or_else(|| CellResult {
+            let known = before.as_ref().and_then(|before| before.cells.iter().find(|known| is(known, &cell)));
+            let mut result = known.cloned().unwrap_or_else(|| CellResult {
                 method: cell.method.clone(),
                 order: cell.order.clone(),
                 seed: cell.seed,
-                status: if refusal.is_some() { Status::Failed } else { Status::Pending },
-                error: refusal.map(|refusal| refusal.message.clone()),
+                status: Status::Pending,
+                error: None,
                 tasks: Vec::new(),
                 scorers: Default::default(),
                 cost: Cost::default(),
                 plugins: Vec::new(),
-            }));
+            });
+            if result.status != Status::Done {
+                let refusal = refusals.iter().find(|refusal| refusal.method.as_ref() == Some(&cell.method));
+                result.status = if refusal.is_some() { Status::Failed } else { Status::Pending };
+                result.error = refusal.map(|refusal| refusal.message.clone());
+            }
+            results.cells.push(result);
         }
         results.references = before.map(|before| before.references).unwrap_or_default();
         let gathered = Gathered { out: out.to_path_buf(), results, failures: Vec::new() };
@@ -60,9 +60,10 @@ impl Gathered {
     pub fn has(&self, work: &Work) -> bool {
         let references = &self.results.references;
         match work {
-            Work::Cell { cell } => self
-                .find(&cell.method, &cell.order, cell.seed)
-                .is_some_and(|known| known.status != Status::Pending),
+            Work::Cell { cell } => {
+                let known = self.results.cells.iter().find(|known| is(known, cell));
+                known.is_some_and(|known| known.status != Status::Pending)
+            }
             Work::Joint { seed, .. } => {
                 !references.is_empty()
                     && references
@@ -75,21 +76,28 @@ impl Gathered {
         }
     }
 
-    fn find(&self, method: &str, order: &str, seed: u64) -> Option<&CellResult> {
-        self.results
-            .cells
-            .iter()
-            .find(|cell| (cell.method.as_str(), cell.order.as_str(), cell.seed) == (method, order, seed))
+    fn known(&mut self, cell: &Cell) -> Result<&mut CellResult> {
+        let known = self.results.cells.iter_mut().find(|known| is(known, cell));
+        known.with_context(|| format!("no cell is named {cell}"))
+    }
+
+    /// A cell has begun, or answered another stage.
+    pub fn measured(&mut self, cell: &Cell, result: CellResult) -> Result<()> {
+        *self.known(cell)? = result;
+        self.settle();
+        self.write()
     }
 
     /// A cell or a joint training ended.
     pub fn cell(&mut self, work: &Work, result: CellResult) -> Result<()> {
         match work {
             Work::Cell { cell } => {
-                let known = self.results.cells.iter_mut().find(|known| {
-                    (&known.method, &known.order, known.seed) == (&cell.method, &cell.order, cell.seed)
-                });
-                *known.with_context(|| format!("no cell is named {cell}"))? = result;
+                let known = self.known(cell)?;
+                let before = std::mem::replace(known, result);
+                if known.status == Status::Failed {
+                    // What it measured stays true.
+                    (known.scorers, known.cost) = (before.scorers, before.cost);
+                }
             }
             _ if result.status == Status::Failed => {
                 self.failures.push((work.name(), result.error.unwrap_or_default()));
@@ -123,10 +131,7 @@ impl Gathered {
     pub fn failed(&mut self, work: &Work, message: &str) -> Result<()> {
         match work {
             Work::Cell { cell } => {
-                let found = self.results.cells.iter_mut().find(|known| {
-                    (&known.method, &known.order, known.seed) == (&cell.method, &cell.order, cell.seed)
-                });
-                let known = found.with_context(|| format!("no cell is named {cell}"))?;
+                let known = self.known(cell)?;
                 known.status = Status::Failed;
                 known.error = Some(message.to_string());
             }
@@ -181,5 +186,92 @@ impl Gathered {
             failed: count(Status::Failed) + self.failures.len(),
             failures: self.failures,
         })
+    }
+}
+
+/// Whether a result is that of a cell.
+fn is(result: &CellResult, cell: &Cell) -> bool {
+    (&result.method, &result.order, result.seed) == (&cell.method, &cell.order, cell.seed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::config::{self, Request};
+    use crate::eval::matrix::Matrix;
+    use crate::report::results::ScorerResult;
+
+    fn quickstart() -> RunConfig {
+        let none: &[String] = &[];
+        let request = Request {
+            path: None,
+            set: none,
+            seeds: &[],
+            orders: none,
+            methods: none,
+            tasks: none,
+            plugin_dirs: none,
+        };
+        config::load(&request).unwrap().config
+    }
+
+    /// The quickstart's first cell after its first stage.
+    fn measured(config: &RunConfig) -> (Cell, CellResult) {
+        let cell = Plan::new(config).cells.remove(0);
+        let tasks = config.orders[0].tasks.clone();
+        let mut matrix = Matrix::new(tasks.len());
+        for task in 0..tasks.len() {
+            matrix.set(0, task, 10.0 * task as f64).unwrap();
+        }
+        let metrics = Metrics::of(&matrix, None);
+        let result = CellResult {
+            method: cell.method.clone(),
+            order: cell.order.clone(),
+            seed: cell.seed,
+            status: Status::Running,
+            error: None,
+            tasks,
+            scorers: BTreeMap::from([(String::from("official"), ScorerResult { matrix, metrics })]),
+            cost: Cost { train_seconds: 3.0, ..Cost::default() },
+            plugins: Vec::new(),
+        };
+        (cell, result)
+    }
+
+    #[test]
+    fn a_running_cell_is_written_with_its_rows_and_is_pending_when_the_run_goes_on() {
+        let (folder, config) = (tempfile::tempdir().unwrap(), quickstart());
+        let (cell, result) = measured(&config);
+        let mut gathered = Gathered::begin(folder.path(), &config, &[]).unwrap();
+        gathered.measured(&cell, result.clone()).unwrap();
+        let written = Results::read(folder.path()).unwrap();
+        assert_eq!(written.cells[0], result);
+        assert!(written.cells[1..].iter().all(|cell| cell.status == Status::Pending));
+
+        let again = Gathered::begin(folder.path(), &config, &[]).unwrap();
+        assert!(!again.has(&Work::Cell { cell }), "it goes on");
+        let expected = CellResult { status: Status::Pending, ..result };
+        assert_eq!(Results::read(folder.path()).unwrap().cells[0], expected);
+    }
+
+    #[test]
+    fn a_cell_that_fails_keeps_the_rows_it_measured() {
+        let (folder, config) = (tempfile::tempdir().unwrap(), quickstart());
+        let (cell, result) = measured(&config);
+        let work = Work::Cell { cell: cell.clone() };
+        let failed =
+            CellResult { status: Status::Failed, error: Some(String::from("it crashed")), ..result.clone() };
+        let reply = CellResult { scorers: BTreeMap::new(), cost: Cost::default(), ..failed.clone() };
+        for crashed in [false, true] {
+            let mut gathered = Gathered::begin(folder.path(), &config, &[]).unwrap();
+            gathered.measured(&cell, result.clone()).unwrap();
+            match crashed {
+                false => gathered.cell(&work, reply.clone()).unwrap(),
+                true => gathered.failed(&work, "it crashed").unwrap(),
+            }
+            assert_eq!(Results::read(folder.path()).unwrap().cells[0], failed);
+        }
     }
 }

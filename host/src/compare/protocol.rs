@@ -71,6 +71,8 @@ pub enum Reply {
     Checked { refusals: Vec<Refusal>, plugins: Vec<(String, Vec<PluginUse>)> },
     /// Progress of the work in hand.
     Event(Line),
+    /// What a cell has measured so far: as it begins, and after each stage that it has answered.
+    Measured(Box<CellResult>),
     /// A cell or a joint training is done, or failed.
     Cell(Box<CellResult>),
     /// Zero-shot answers and blind baselines are done, by scorer.

@@ -141,6 +141,12 @@ impl Pool<'_> {
                 self.progress.handle(&line);
                 return Ok(());
             }
+            Reply::Measured(result) => {
+                if let Some(Work::Cell { cell }) = &worker.work {
+                    gathered.measured(cell, *result)?;
+                }
+                return Ok(());
+            }
             Reply::Checked { .. } => return Ok(()),
             Reply::Cell(result) => {
                 if let Some(work) = worker.work.take() {

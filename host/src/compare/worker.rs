@@ -1,6 +1,7 @@
 //! A worker: one process with one resident backbone that does cells one after another. Plugins are loaded here and nowhere else,
 //! so whatever they do to a process they do to this one.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{BufRead, Write};
 use std::path::Path;
@@ -136,13 +137,15 @@ fn run(
     replies: &mut impl Write,
 ) -> Result<Reply> {
     let world = world(config, parts)?;
-    let name = work.name();
-    let mut emit = |event: CellEvent| {
-        if send(replies, &Reply::Event(Line { cell: name.clone(), event })).is_err() {
+    let replies = RefCell::new(replies);
+    let tell = |reply: &Reply| {
+        if send(&mut *replies.borrow_mut(), reply).is_err() {
             // The parent is gone: another comparison may go on in this folder, and must not find a second writer.
             std::process::exit(1);
         }
     };
+    let name = work.name();
+    let mut emit = |event| tell(&Reply::Event(Line { cell: name.clone(), event }));
     emit(CellEvent::Started);
     match work {
         Work::ZeroShot => zero_shot(&world, parts, &out.join(work.folder()), &mut emit),
@@ -168,6 +171,7 @@ fn run(
                 tasks,
                 out.join(work.folder()),
                 &mut emit,
+                &|result| tell(&Reply::Measured(Box::new(result))),
             ))
         }
         Work::Joint { reference, seed } => {
@@ -187,6 +191,7 @@ fn run(
                 tasks,
                 out.join(work.folder()),
                 &mut emit,
+                &|_| {},
             ))
         }
     }
@@ -215,35 +220,45 @@ fn cell_reply(
     tasks: Vec<String>,
     folder: std::path::PathBuf,
     emit: &mut dyn FnMut(CellEvent),
+    measured: &dyn Fn(CellResult),
 ) -> Reply {
     let built = build(world, &mut |plugin| Ok(shelf.plugin(plugin)?), stack, cell.seed, stages);
-    let done: Result<Progress> = built.and_then(|(built, strategies)| {
-        CellRun { cell: built, strategies, folder, columns, scorers: parts.scorers.clone(), emit: &mut *emit }
-            .run()
-    });
-    let mut result = CellResult {
+    let running = CellResult {
         method: cell.method.clone(),
         order: cell.order.clone(),
         seed: cell.seed,
-        status: Status::Done,
+        status: Status::Running,
         error: None,
         tasks,
         scorers: BTreeMap::new(),
         cost: Cost::default(),
         plugins: uses(shelf, stack),
     };
-    match done {
-        Ok(progress) => {
-            result.scorers = scored(&progress, |_| None);
-            result.cost = progress.cost;
-        }
+    let so_far = |progress: &Progress| CellResult {
+        scorers: scored(progress, |_| None),
+        cost: progress.cost.clone(),
+        ..running.clone()
+    };
+    let done = built.and_then(|(built, strategies)| {
+        let run = CellRun {
+            cell: built,
+            strategies,
+            folder,
+            columns,
+            scorers: parts.scorers.clone(),
+            emit: &mut *emit,
+            measured: &mut |progress| measured(so_far(progress)),
+        };
+        run.run()
+    });
+    let result = match done {
+        Ok(progress) => CellResult { status: Status::Done, ..so_far(&progress) },
         Err(error) => {
             let message = message(&error);
             emit(CellEvent::Failed { message: message.clone() });
-            result.status = Status::Failed;
-            result.error = Some(message);
+            CellResult { status: Status::Failed, error: Some(message), ..running }
         }
-    }
+    };
     Reply::Cell(Box::new(result))
 }
 

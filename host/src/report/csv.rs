@@ -2,7 +2,8 @@
 
 use super::results::{Metrics, Results, Status};
 
-/// One line per cell and scorer: metrics in percent, costs in the units their headings name. Failed cells have empty metrics.
+/// One line per cell and scorer: metrics in percent, costs in the units their headings name. Metrics that need rows which a cell
+/// has not measured are empty.
 pub fn cells(results: &Results) -> String {
     let mut out = line(&[
         "method",
