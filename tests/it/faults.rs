@@ -109,6 +109,20 @@ fn a_hook_that_hangs_is_ended() {
 }
 
 #[test]
+fn what_a_plugin_prints_is_no_reply() {
+    let forge = ("forge", "adapt", "");
+    let workspace = run_of(&[forge]);
+    let output = finish(compare(&workspace, &["--jobs", "1"]));
+    let printed = text(&output.stderr);
+    let results = Results::read(&workspace.path().join("out")).expect("results.json");
+    for cell in &results.cells {
+        assert_eq!((cell.status, cell.error.as_deref()), (Status::Done, None), "{}", cell.method);
+    }
+    assert!(printed.contains(r#"{"reply":"failed","message":"forged"}"#), "a person can read it: {printed}");
+    assert_eq!(output.status.code(), Some(0), "{printed}");
+}
+
+#[test]
 fn what_fails_while_it_is_built_is_found_before_the_first_cell() {
     for (fault, code, part) in [
         ("panic", 2, "method panic-build: plugin stress 0.1.0, build: panicked at "),

@@ -149,13 +149,10 @@ fn cause(status: ExitStatus) -> String {
 fn listen(number: usize, output: impl BufRead, messages: &Sender<Message>) {
     for line in output.split(b'\n') {
         let Ok(line) = line else { break };
-        if line.is_empty() {
-            continue;
-        }
         let message = match serde_json::from_slice::<Reply>(&line) {
             Ok(reply) => Message::Reply(number, Box::new(reply)),
             Err(_) => {
-                // Printed by a plugin.
+                // Not of this protocol: shown, for whoever looks for the reason.
                 let _lost = std::io::stderr().write_all(&[&line[..], b"\n"].concat());
                 continue;
             }

@@ -1,5 +1,5 @@
 //! What a comparison and its workers say to each other: one JSON object a line, requests on the worker's stdin, replies on its
-//! stdout. A line on stdout that is none of these was printed by a plugin and goes to stderr.
+//! stdout. The worker keeps both to itself: plugins find an empty stdin, and stderr in place of stdout.
 
 use std::path::PathBuf;
 

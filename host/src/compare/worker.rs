@@ -53,9 +53,7 @@ pub fn serve(requests: impl BufRead, mut replies: impl Write) -> Result<()> {
 }
 
 fn send(replies: &mut impl Write, reply: &Reply) -> Result<()> {
-    // A line of its own, in one write, whatever a plugin has printed before.
-    let mut line = vec![b'\n'];
-    serde_json::to_writer(&mut line, reply)?;
+    let mut line = serde_json::to_vec(reply)?;
     line.push(b'\n');
     replies.write_all(&line)?;
     replies.flush()?;

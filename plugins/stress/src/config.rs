@@ -30,6 +30,8 @@ pub(crate) enum Fault {
     Gradients,
     /// A service that this hook does not have.
     Service,
+    /// A line on stdout that looks like a worker's reply, and a look at its requests.
+    Forge,
     Segfault,
     Hang,
     /// An allocation that no machine can serve, which ends the process.

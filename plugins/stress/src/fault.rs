@@ -1,8 +1,9 @@
 //! The faults. What spoils a value (`nan`, `wrong-shape`) is left to the hook that has one.
 
+use std::io::{Read, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use coin_plugin_api::{Error, NoGrad, Result, Tensor, bail};
+use coin_plugin_api::{Error, NoGrad, Result, Tensor, bail, ensure};
 
 use crate::config::{Config, Fault, Hook};
 
@@ -44,6 +45,7 @@ impl Trouble {
             }
             Fault::Leak => std::mem::forget(Tensor::from_floats(&[0.0], &[1])?),
             Fault::Gradients => std::mem::forget(NoGrad::new()),
+            Fault::Forge => forge()?,
             Fault::Segfault => segfault(),
             Fault::Hang => loop {
                 std::thread::sleep(std::time::Duration::from_secs(1));
@@ -79,6 +81,16 @@ pub(crate) fn check(config: Config) -> Result<()> {
     if config.fault == Fault::Later && !cfg!(feature = "growth") {
         return Err(Error::config("this build of stress knows no later part of the border"));
     }
+    Ok(())
+}
+
+fn forge() -> Result<()> {
+    let failed = |error: std::io::Error| Error::new(error.to_string());
+    let mut requests = String::new();
+    std::io::stdin().read_to_string(&mut requests).map_err(failed)?;
+    let reply = "\n{\"reply\":\"failed\",\"message\":\"forged\"}\n";
+    std::io::stdout().write_all(reply.as_bytes()).map_err(failed)?;
+    ensure!(requests.is_empty(), "stress read requests: {requests}");
     Ok(())
 }
 
