@@ -29,7 +29,11 @@ const CASES: &[Case] = &[
     ("operation", "before_stage", "plugin stress 0.1.0, before_stage: "),
     ("nan", "adapt", "adapt of stress made outputs that are not finite"),
     ("nan", "loss", "loss of plugin `stress`: term `stress` is NaN"),
-    ("nan", "after_backward", "the gradient is not finite at stage 0, step 0"),
+    (
+        "nan",
+        "after_backward",
+        "after_backward of plugin `stress`: set_grad `host.multi_modal_projector.linear_1.weight`: the gradient is not finite",
+    ),
     ("wrong-shape", "adapt", "the output of the site is"),
     ("wrong-shape", "loss", "plugin stress 0.1.0, loss: term `stress`: a term is a scalar"),
     (
@@ -40,6 +44,8 @@ const CASES: &[Case] = &[
     ("leak", "adapt", "it kept 1 tensor handles"),
     ("leak", "before_stage", "plugin stress 0.1.0, before_stage: it kept 1 tensor handles"),
     ("leak", "loss", "plugin stress 0.1.0, loss: it kept 1 tensor handles"),
+    ("leak", "merged_delta", "plugin stress 0.1.0, merged_delta at language_model.model.layers.0"),
+    ("leak", "save", "plugin stress 0.1.0, save: it kept 1 tensor handles"),
     ("leak", "after_eval", "plugin stress 0.1.0, after_eval: it kept 1 tensor handles"),
     ("gradients", "before_stage", "plugin stress 0.1.0, before_stage: it left gradients switched off"),
     ("segfault", "adapt", "crashed (signal 11, segmentation fault) in adapt of plugin stress 0.1.0"),

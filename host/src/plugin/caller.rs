@@ -45,7 +45,29 @@ impl Caller {
         let handles = HandleCount::now();
         // Measured inside: leaving the hook puts the gradient mode back.
         let value = self.outcome(hook, site, ops::enter(services, |context| measured(|| body(context))))?;
-        let kept = handles.since() - value.handles();
+        self.nothing_kept(hook, site, handles, value)
+    }
+
+    /// Calls a hook that has no services. It may give handles away, and keep none.
+    pub(super) fn ask<T: Given>(
+        &self,
+        hook: Hook,
+        site: Option<&Site>,
+        body: impl FnOnce() -> ApiResult<T>,
+    ) -> Result<T, PluginError> {
+        let handles = HandleCount::now();
+        let value = self.watch(hook, site, body)?;
+        self.nothing_kept(hook, site, handles, value)
+    }
+
+    fn nothing_kept<T: Given>(
+        &self,
+        hook: Hook,
+        site: Option<&Site>,
+        before: HandleCount,
+        value: T,
+    ) -> Result<T, PluginError> {
+        let kept = before.since() - value.handles();
         if kept > 0 {
             let reason = format!("it kept {kept} tensor handles\nhint: keep ids across calls, never tensors");
             return Err(self.failed(hook, site, reason));
@@ -53,7 +75,7 @@ impl Caller {
         Ok(value)
     }
 
-    /// Calls a hook that has no services.
+    /// Calls what deals in no tensors: datasets, attaching.
     pub(super) fn watch<T>(
         &self,
         hook: Hook,

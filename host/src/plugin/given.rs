@@ -15,6 +15,7 @@ impl Given for () {}
 impl Given for RawMethod {}
 impl Given for RVec<RawPhase> {}
 impl Given for RVec<u64> {}
+impl Given for RVec<u8> {}
 
 impl Given for RawTensor {
     fn handles(&self) -> i64 {

@@ -100,7 +100,7 @@ impl Adapter {
     /// [`PluginError::Failed`], also where it has another shape.
     pub fn merged_delta(&self, site: &Site, parameters: &[Tensor]) -> Result<Option<Tensor>, PluginError> {
         let raw: Vec<RawTensor> = parameters.iter().map(ops::lend).collect();
-        let delta = self.caller.watch(Hook::MergedDelta, Some(site), || {
+        let delta = self.caller.ask(Hook::MergedDelta, Some(site), || {
             self.object.merged_delta(site.index as u64, raw.as_slice().into())
         })?;
         let Some(delta) = ops::take_optional(delta) else { return Ok(None) };
@@ -243,7 +243,7 @@ impl Strategy {
     /// # Errors
     /// [`PluginError::Failed`].
     pub fn save(&self) -> Result<Vec<u8>, PluginError> {
-        Ok(self.caller.watch(Hook::Save, None, || self.object.save())?.into_vec())
+        Ok(self.caller.ask(Hook::Save, None, || self.object.save())?.into_vec())
     }
 
     /// Takes such state back.
@@ -252,6 +252,6 @@ impl Strategy {
     /// [`PluginError::Failed`].
     pub fn load(&mut self, state: &[u8]) -> Result<(), PluginError> {
         let object = &mut self.object;
-        self.caller.watch(Hook::Load, None, || object.load(state.into()))
+        self.caller.ask(Hook::Load, None, || object.load(state.into()))
     }
 }

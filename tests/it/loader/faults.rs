@@ -146,6 +146,20 @@ fn what_hooks_give_back_is_measured() {
     let leaking = method("leak", "adapt").expect("built");
     let message = adapt(&leaking).expect_err("a handle is left").to_string();
     assert!(message.contains("it kept 1 tensor handles"), "{message}");
+    for hook in ["merged_delta", "save", "load"] {
+        let mut leaking = method("leak", hook).expect("built");
+        let (adapter, strategy) = (leaking.adapter.as_ref(), leaking.strategy.as_mut());
+        let parameters = [tensor(&[2, 3]), tensor(&[4, 2])];
+        let outcome = match (hook, adapter, strategy) {
+            ("merged_delta", Some(adapter), _) => adapter.merged_delta(&OneSite::site(), &parameters).err(),
+            ("save", _, Some(strategy)) => strategy.save().err(),
+            (_, _, Some(strategy)) => strategy.load(&[]).err(),
+            _ => None,
+        };
+        let message = outcome.expect("a handle is left").to_string();
+        let start = format!("plugin stress 0.1.0, {hook}");
+        assert!(message.starts_with(&start) && message.contains("it kept 1 tensor handles"), "{message}");
+    }
 }
 
 #[test]
