@@ -4,14 +4,25 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use serde::Serialize;
 
 use crate::cli::output::Output;
-use crate::compare;
 use crate::compare::arguments::CompareArguments;
 use crate::compare::plan::Plan;
+use crate::compare::protocol::Refusal;
+use crate::compare::{self, Refused};
 use crate::config::{self, Request};
 use crate::report::results::Results;
 use crate::report::tables;
+
+/// What `--dry-run --json` prints.
+#[derive(Serialize)]
+struct PlanAndRefusals<'c> {
+    #[serde(flatten)]
+    plan: Plan,
+    /// `null` where the check itself failed.
+    refusals: Option<&'c Vec<Refusal>>,
+}
 
 #[derive(Debug, Args)]
 pub(crate) struct CompareCommand {
@@ -91,13 +102,18 @@ impl CompareCommand {
     /// Prints what would be done, what it would cost, and what is refused; nothing is written.
     fn plan(&self, arguments: &CompareArguments, output: &Output) -> anyhow::Result<ExitCode> {
         let plan = Plan::new(&arguments.config);
-        if self.json {
-            output.json(&plan)?;
-        } else {
+        if !self.json {
             output.data(&plan.to_string())?;
         }
-        let checked = compare::check(arguments)?;
-        for refusal in &checked.refusals {
+        let checked = compare::check(arguments);
+        if self.json {
+            let refusals = match &checked {
+                Ok(checked) => Some(&checked.refusals),
+                Err(error) => error.downcast_ref::<Refused>().map(|refused| &refused.refusals),
+            };
+            output.json(&PlanAndRefusals { plan, refusals })?;
+        }
+        for refusal in &checked?.refusals {
             output.error(&refusal.to_string());
         }
         Ok(ExitCode::SUCCESS)
