@@ -19,7 +19,7 @@ pub(crate) enum Mode {
 pub(crate) struct Config {
     /// What becomes of the penalties of earlier stages.
     pub(crate) mode: Mode,
-    /// Weight of the penalty.
+    /// Weight of the penalty. The default is that of TRACE, the quickstart's 2000 is the one value tried there; neither was tuned.
     pub(crate) lambda: f64,
     /// Samples of a stage that its Fisher information is measured on.
     pub(crate) samples: usize,

@@ -111,8 +111,11 @@ impl Strategy for Ewc {
 }
 
 impl Ewc {
-    /// Diagonal of the empirical Fisher information of each weight: the mean over single samples of the squared gradient of the task
-    /// loss. None for weights that no gradient reaches.
+    /// Diagonal of the empirical Fisher information of each weight, with one departure: `F_j = 1/S sum_s (d l_s / d w_j)^2`, where `l_s`
+    /// is the task loss of sample `s` alone, the *mean* of `-log p` over the `K_s` tokens of its answer. The definition (Kirkpatrick et
+    /// al. 2017, below equation 3) has the log-likelihood of the answer, the sum over its tokens, and expects it over answers that the
+    /// model gives; here the answer is that of the data, and a sample counts `1 / K_s^2` of what it would with the sum: samples with
+    /// long answers weigh less. None for weights that no gradient reaches.
     fn fisher(&self, stage: &Stage) -> Result<Vec<Option<Tensor>>> {
         let places: BTreeMap<ParameterId, usize> =
             self.state.weights.iter().enumerate().map(|(place, weight)| (weight.id, place)).collect();
