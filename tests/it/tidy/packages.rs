@@ -80,6 +80,65 @@ fn plugins_are_libraries_that_the_host_finds_by_name() {
     faults.expect_none("write the [lib] table as plugins/lora has it");
 }
 
+/// Nobody but the tests is to find it.
+const FOR_TESTS: &str = "plugins/stress";
+
+#[test]
+fn plugins_tell_of_themselves() {
+    let mut faults = Faults::default();
+    let here = files();
+    for (path, cargo) in manifests().into_iter().filter(|(path, _)| path.starts_with("plugins/")) {
+        let folder = path.trim_end_matches("/Cargo.toml");
+        if folder == FOR_TESTS {
+            continue;
+        }
+        let text_of = |name: &str| {
+            let path = format!("{folder}/{name}");
+            here.contains(&path).then(|| read(&path)).flatten()
+        };
+        if text_of("README.md").is_none() {
+            faults.add(folder, 0, "has no README.md: what it does, its paper, its keys");
+        }
+        match text_of("plugin.toml") {
+            Some(about) => check_about(folder, &cargo, &about, &mut faults),
+            None => faults.add(folder, 0, "has no plugin.toml: what it is before it is loaded"),
+        }
+    }
+    faults.expect_none("write the two files as plugins/lora has them");
+}
+
+fn check_about(folder: &str, cargo: &Table, about: &str, faults: &mut Faults) {
+    let path = format!("{folder}/plugin.toml");
+    let about: Table = match about.parse() {
+        Ok(about) => about,
+        Err(error) => return faults.add(&path, 0, error),
+    };
+    let of = |table: &Table, part: &str, key: &str| {
+        table.get(part).and_then(|part| part.get(key)).and_then(|value| value.as_str()).map(String::from)
+    };
+    if of(&about, "plugin", "name").as_deref() != folder.strip_prefix("plugins/") {
+        faults.add(&path, 0, "`plugin.name` is not the folder's name");
+    }
+    if of(&about, "plugin", "version") != of(cargo, "package", "version") {
+        faults.add(&path, 0, "`plugin.version` is not that of Cargo.toml");
+    }
+}
+
+#[test]
+fn a_manifest_of_another_plugin_is_found() {
+    let cargo: Table = "[package]\nversion = \"0.2.0\"".parse().expect("TOML");
+    for (about, count) in [
+        ("[plugin]\nname = \"ewc\"\nversion = \"0.2.0\"", 0),
+        ("[plugin]\nname = \"lora\"\nversion = \"0.1.0\"", 2),
+        ("[plugin]", 2),
+        ("[", 1),
+    ] {
+        let mut faults = Faults::default();
+        check_about("plugins/ewc", &cargo, about, &mut faults);
+        assert_eq!(faults.0.len(), count, "{about}: {:?}", faults.0);
+    }
+}
+
 #[test]
 fn every_package_takes_the_lints_of_the_workspace() {
     let mut faults = Faults::default();
