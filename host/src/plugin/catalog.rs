@@ -114,10 +114,13 @@ pub(super) fn sound(candidate: &Candidate) -> Result<Image, String> {
     // A cut or foreign file first: "truncated" says more than another hash.
     let headers = if cfg!(target_os = "linux") { Some(elf::read(&image.bytes)?) } else { None };
     if headers.is_some_and(|headers| !headers.plugin) {
-        return Err(String::from("a shared library, but not a coin-host plugin: it does not export one"));
+        return Err(String::from(
+            "a shared library, but not a coin-host plugin: it does not export one\nhint: a plugin has `export_plugin!` in its lib.rs; is this another library under a plugin's name?",
+        ));
     }
     if let Some(file) = candidate.manifest.as_ref().and_then(Manifest::library) {
-        verify::compare(&image, file.size, &file.sha256, "its manifest")?;
+        verify::compare(&image, file.size, &file.sha256, "its manifest")
+            .map_err(|reason| format!("{reason}\nhint: get the package again from where it came"))?;
     }
     Ok(image)
 }
@@ -139,12 +142,17 @@ fn at(path: &Path, reason: String) -> String {
 fn agrees(loaded: &Loaded, candidate: &Candidate, wanted: &str) -> Result<(), String> {
     let description = &loaded.description;
     if description.name != candidate.name {
-        return Err(format!("it calls itself `{}`", description.name));
+        let name = &description.name;
+        return Err(format!(
+            "it calls itself `{name}`\nhint: name the file {} and write `{name}` in the configuration",
+            discover::library_file(name)
+        ));
     }
     if let (_, Some(version)) = discover::reference(wanted)
         && description.version != version
     {
-        return Err(format!("it is version {}, not {version}", description.version));
+        let (name, own) = (&description.name, &description.version);
+        return Err(format!("it is version {own}, not {version}\nhint: `{name}@{own}` is this one"));
     }
     match &candidate.manifest {
         Some(manifest) => same(manifest, description),
@@ -155,7 +163,9 @@ fn agrees(loaded: &Loaded, candidate: &Candidate, wanted: &str) -> Result<(), St
 fn same(manifest: &Manifest, description: &Description) -> Result<(), String> {
     let about = &manifest.plugin;
     let differs = |what: &str, manifest: &str, itself: &str| {
-        Err(format!("its manifest gives {what} as {manifest}, the library itself as {itself}"))
+        Err(format!(
+            "its manifest gives {what} as {manifest}, the library itself as {itself}\nhint: they are of two builds; get or build both again"
+        ))
     };
     if about.version != description.version {
         return differs("the version", &about.version, &description.version);

@@ -215,10 +215,15 @@ fn package(folder: &Path, origin: Origin) -> Candidate {
     let (path, problem) = match manifest.library() {
         Some(file) => (folder.join(&file.path), None),
         None if manifest.files.is_empty() => {
-            (folder.to_path_buf(), Some(String::from("its folder holds the source, not a built plugin")))
+            let problem = "its folder holds the source, not a built plugin\nhint: build it, and name the folder that its library is built into";
+            (folder.to_path_buf(), Some(String::from(problem)))
         }
         None => {
-            (folder.to_path_buf(), Some(format!("the package has no library for {}", manifest::target())))
+            let problem = format!(
+                "the package has no library for {}\nhint: ask its author for one, or build it from its source",
+                manifest::target()
+            );
+            (folder.to_path_buf(), Some(problem))
         }
     };
     let about = &manifest.plugin;
@@ -269,7 +274,10 @@ fn not_found(candidates: &[Candidate], folders: &[Folder], name: &str, version: 
     if let Some(version) = version
         && !others.is_empty()
     {
-        return format!("no plugin `{name}` {version}, only {}", others.join(", "));
+        return format!(
+            "no plugin `{name}` {version}, only {}\nhint: `{name}` takes the first that is found, `coin-host plugin list` shows all",
+            others.join(", ")
+        );
     }
     let looked: Vec<String> = folders
         .iter()

@@ -10,6 +10,11 @@ const SECTION_NO_BITS: u32 = 8;
 const SECTION_DYNAMIC_SYMBOLS: u32 = 11;
 const TAG_NEEDED: u64 = 1;
 
+const COPY_AGAIN: &str =
+    "hint: a copy, a download or a build that stopped half-way leaves such a file; get it again";
+const COMPILE: &str = "hint: a plugin is what `cargo build --release` makes of its source, for example target/release/liblora.so";
+const OTHER_MACHINE: &str = "hint: get the plugin built for this machine, or build it here from its source";
+
 /// What the headers say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Library {
@@ -22,40 +27,40 @@ pub struct Library {
 /// Reads the headers of a shared library for this machine. Program and section headers must stay within the file.
 ///
 /// # Errors
-/// Why the dynamic linker must not see these bytes.
+/// Why the dynamic linker must not see these bytes, with a hint.
 pub fn read(bytes: &[u8]) -> Result<Library, String> {
     let file = File(bytes);
     if bytes.is_empty() {
-        return Err(String::from("the file is empty"));
+        return Err(format!("the file is empty\n{COPY_AGAIN}"));
     }
     if !bytes.starts_with(b"\x7fELF") {
         let text = bytes.iter().take(64).all(|byte| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=b'~'));
-        return Err(String::from(if text {
-            "a text file, not a shared library"
-        } else {
-            "not a shared library"
-        }));
+        let what = if text { "a text file, not a shared library" } else { "not a shared library" };
+        return Err(format!("{what}\n{COMPILE}"));
     }
-    let truncated = || format!("truncated: its headers lead beyond the {} bytes of the file", bytes.len());
+    let truncated =
+        || format!("truncated: its headers lead beyond the {} bytes of the file\n{COPY_AGAIN}", bytes.len());
     if bytes.len() < 64 {
         return Err(truncated());
     }
     if bytes[4] != 2 {
-        return Err(String::from("a 32-bit library, this host is a 64-bit program"));
+        return Err(format!("a 32-bit library, this host is a 64-bit program\n{OTHER_MACHINE}"));
     }
     if bytes[5] != if cfg!(target_endian = "little") { 1 } else { 2 } {
-        return Err(String::from("built for a machine of the other byte order"));
+        return Err(format!("built for a machine of the other byte order\n{OTHER_MACHINE}"));
     }
     let machine = file.u16(18).unwrap_or_default();
     if machine != machine_of_host() {
         return Err(format!(
-            "built for {}, this machine is {}",
+            "built for {}, this machine is {}\n{OTHER_MACHINE}",
             machine_name(machine),
             std::env::consts::ARCH
         ));
     }
     if file.u16(16) != Some(TYPE_SHARED) {
-        return Err(String::from("an ELF file, but not a shared library"));
+        return Err(String::from(
+            "an ELF file, but not a shared library\nhint: `crate-type = [\"cdylib\"]` in the plugin's Cargo.toml makes one",
+        ));
     }
     file.libraries().ok_or_else(truncated)?
 }
@@ -103,7 +108,7 @@ impl<'a> File<'a> {
         let count = self.u16(60)?;
         if count == 0 {
             return Some(Err(String::from(
-                "it has no section headers, so it cannot be checked before it is loaded",
+                "it has no section headers, so it cannot be checked before it is loaded\nhint: strip a plugin with `strip = true` of its Cargo profile, which keeps them",
             )));
         }
         let sections: Vec<Section> = (0..count).map(|index| self.section(index)).collect::<Option<_>>()?;

@@ -18,6 +18,8 @@ use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use super::verify::Image;
 use super::{elf, manifest};
 
+const BUILD_AGAIN: &str = "hint: build it again with this host's coin-plugin-api, or get a build for it";
+
 /// A loaded library that the host and it agree on.
 #[derive(Clone)]
 pub struct Loaded {
@@ -48,15 +50,15 @@ fn agree(header: &'static LibHeader) -> Result<Loaded, String> {
     let built = header.version_strings();
     check_api(built.version.as_str())?;
     let (module, age) = check(header).map_err(|error| {
-        format!("its part of the plugin api differs from this host's\n{error}\nhint: build it again with this host's coin-plugin-api")
+        format!("its part of the plugin api differs from this host's\n{error}\n{BUILD_AGAIN}")
     })?;
     let api = module.api_version();
     check_api(&api.to_string())?;
     let text = module.describe()()
         .into_result()
-        .map_err(|error| format!("its description failed: {}", error.message))?;
-    let description =
-        toml::from_str(text.as_str()).map_err(|error| format!("its description cannot be read: {error}"))?;
+        .map_err(|error| format!("its description failed: {}\n{BUILD_AGAIN}", error.message))?;
+    let description = toml::from_str(text.as_str())
+        .map_err(|error| format!("its description cannot be read: {}\n{BUILD_AGAIN}", error.message()))?;
     Ok(Loaded { module, description, api, age })
 }
 
@@ -67,7 +69,7 @@ fn agree(header: &'static LibHeader) -> Result<Loaded, String> {
 pub fn check_api(text: &str) -> Result<(), String> {
     match manifest::api_version(text) {
         Some((major, _)) if major == API_VERSION.major => Ok(()),
-        _ => Err(format!("built for api {text}, this host speaks {}", spoken())),
+        _ => Err(format!("built for api {text}, this host speaks {}\n{BUILD_AGAIN}", spoken())),
     }
 }
 
@@ -81,20 +83,23 @@ pub fn spoken() -> String {
 
 fn header(name: &str, bytes: &[u8]) -> Result<&'static LibHeader, String> {
     let (path, file) =
-        place(name, bytes).map_err(|error| format!("its bytes cannot be put into memory: {error}"))?;
+        place(name, bytes).map_err(|error| format!("its bytes cannot be put into memory: {error}\nhint: is there memory, and space in the folder for temporary files?"))?;
     // SAFETY: runs the constructors of a library that the trust policy accepted and whose headers stay within the file. The path is
     // absolute, so nothing else is found in its stead. RTLD_NOW: a missing symbol is an error here, not the end of the process later.
     let library = unsafe { Library::open(Some(&path), RTLD_NOW | RTLD_LOCAL) };
-    let library = library.map_err(|error| format!("the dynamic linker does not take it: {error}"))?;
+    let library = library.map_err(|error| format!("the dynamic linker does not take it: {error}\nhint: build it on this machine; a plugin links the C library alone"))?;
     // A path below /proc/self/fd must stay this file's: the linker tells libraries apart by path.
     std::mem::forget(file);
     // SAFETY: the symbol, where a library has it, is the static that `export_plugin!` defines; its address is what the type holds.
-    let header = unsafe { library.get::<AbiHeaderRef>(elf::HEADER_SYMBOL.as_bytes()) }
-        .map(|symbol| *symbol)
-        .map_err(|_| String::from("not a coin-host plugin"))?;
+    let header =
+        unsafe { library.get::<AbiHeaderRef>(elf::HEADER_SYMBOL.as_bytes()) }.map(|symbol| *symbol).map_err(
+            |_| String::from("not a coin-host plugin\nhint: a plugin has `export_plugin!` in its lib.rs"),
+        )?;
     // Never unloaded: what the header points to lives as long as the process.
     std::mem::forget(library);
-    header.upgrade().map_err(|_| String::from("built with an abi_stable that this host does not speak\nhint: build it again with this host's coin-plugin-api"))
+    header
+        .upgrade()
+        .map_err(|_| format!("built with an abi_stable that this host does not speak\n{BUILD_AGAIN}"))
 }
 
 /// Puts the bytes where the linker can map them and nobody can change them.
@@ -168,7 +173,8 @@ mod tests {
     fn another_major_version_is_refused_in_one_line() {
         assert_eq!(check_api("1.0.0"), Ok(()));
         assert_eq!(check_api("1.7"), Ok(()));
-        assert_eq!(check_api("2.0.0"), Err(String::from("built for api 2.0.0, this host speaks 1.0")));
+        let other = check_api("2.0.0").expect_err("another major version");
+        assert!(other.starts_with("built for api 2.0.0, this host speaks 1.0\nhint: "), "{other}");
         assert!(check_api("x").is_err());
     }
 

@@ -42,7 +42,7 @@ impl Plugin {
         let caller = Caller::new(&description.name, &description.version);
         caller.watch(Hook::Attach, None, || loaded.module.attach()(ops::host())).map_err(|error| {
             let label = label(&description.name, Some(&description.version));
-            PluginError::refused(label, format!("it does not take this host: {error}"))
+            PluginError::refused(label, format!("it does not take this host: {error}\nhint: build it again with this host's coin-plugin-api, or get a build for it"))
         })?;
         Ok(Plugin {
             description,

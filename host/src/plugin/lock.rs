@@ -36,18 +36,24 @@ impl Lock {
     /// Reads a lock; without a file it is empty.
     ///
     /// # Errors
-    /// What is wrong with the file.
+    /// What is wrong with the file, with a hint.
     pub fn read(path: &Path) -> Result<Lock, String> {
+        let unsound = |why: &dyn std::fmt::Display| {
+            format!(
+                "{}: {why}\nhint: delete it, and lock again what you trust: `coin-host plugin lock`",
+                path.display()
+            )
+        };
         let size = match std::fs::metadata(path) {
             Ok(metadata) => metadata.len(),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Lock::default()),
-            Err(error) => return Err(format!("{}: {error}", path.display())),
+            Err(error) => return Err(unsound(&error)),
         };
         if size > LARGEST {
-            return Err(format!("{}: {size} bytes are too much for a lock", path.display()));
+            return Err(unsound(&format!("{size} bytes are too much for a lock")));
         }
-        let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        toml::from_str(&text).map_err(|error| format!("{}: {}", path.display(), error.to_string().trim_end()))
+        let text = std::fs::read_to_string(path).map_err(|error| unsound(&error))?;
+        toml::from_str(&text).map_err(|error| unsound(&error.to_string().trim_end()))
     }
 
     /// Writes a lock in one move: a reader sees the old one or the new one.
@@ -101,6 +107,7 @@ mod tests {
                 && read.of("ewc", "ab").is_none()
         );
         std::fs::write(&path, "[[plugin]]\nname = 1\n").expect("written");
-        assert!(Lock::read(&path).expect_err("not sound").contains(FILE));
+        let error = Lock::read(&path).expect_err("not sound");
+        assert!(error.contains(FILE) && error.contains("\nhint: "), "{error}");
     }
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 /// Name of a manifest's file.
 pub const FILE: &str = "plugin.toml";
 const LARGEST: u64 = 1 << 20;
+const EXAMPLE: &str = "hint: plugins/lora/plugin.toml in the source of coin-host is a sound one";
 
 /// A parsed and checked `plugin.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -106,14 +107,16 @@ impl Manifest {
     /// Reads a file.
     ///
     /// # Errors
-    /// What is wrong with it, as one line or more, without its path.
+    /// What is wrong with it, without its path, with a hint.
     pub fn read(path: &Path) -> Result<Manifest, String> {
-        let size = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
+        let unreadable = |error: std::io::Error| format!("it cannot be read: {error}\n{EXAMPLE}");
+        let size = std::fs::metadata(path).map_err(unreadable)?.len();
         if size > LARGEST {
-            return Err(format!("{size} bytes are too much for a manifest, which has {LARGEST} at most"));
+            return Err(format!(
+                "{size} bytes are too much for a manifest, which has {LARGEST} at most\n{EXAMPLE}"
+            ));
         }
-        let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
-        Manifest::parse(&text)
+        Manifest::parse(&std::fs::read_to_string(path).map_err(unreadable)?)
     }
 
     /// Parses and checks the text of a manifest.
@@ -122,7 +125,7 @@ impl Manifest {
     /// As [`Self::read`].
     pub fn parse(text: &str) -> Result<Manifest, String> {
         let manifest: Manifest =
-            toml::from_str(text).map_err(|error| error.to_string().trim_end().to_string())?;
+            toml::from_str(text).map_err(|error| format!("{}\n{EXAMPLE}", error.to_string().trim_end()))?;
         manifest.check()?;
         Ok(manifest)
     }
@@ -136,24 +139,33 @@ impl Manifest {
             ));
         }
         if !is_version(&about.version) {
-            return Err(format!("plugin.version = \"{}\" is not a version such as 1.2.0", about.version));
+            return Err(format!(
+                "plugin.version = \"{}\" is not a version\nhint: three numbers as in 1.2.0, with a mark behind them as in 1.2.0-rc.1",
+                about.version
+            ));
         }
         if about.kind.is_empty() {
             return Err(String::from("plugin.kind is empty\nhint: `method`, `dataset`, or both"));
         }
         if api_version(&self.api.version).is_none() {
-            return Err(format!("api.version = \"{}\" is not a version such as 1.0", self.api.version));
+            return Err(format!(
+                "api.version = \"{}\" is not a version\nhint: that of the coin-plugin-api it is built with, as in 1.0",
+                self.api.version
+            ));
         }
         for file in &self.files {
             let path = Path::new(&file.path);
             if file.path.is_empty() || !path.components().all(|part| matches!(part, Component::Normal(_))) {
-                return Err(format!("file.path = \"{}\" does not stay in the package's folder", file.path));
+                return Err(format!(
+                    "file.path = \"{}\" does not stay in the package's folder\nhint: a path from that folder, without `..`",
+                    file.path
+                ));
             }
             if file.sha256.len() != 64
                 || !file.sha256.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
             {
                 return Err(format!(
-                    "file.sha256 of \"{}\" is not a sha256 in lower-case hexadecimal",
+                    "file.sha256 of \"{}\" is not a sha256 in lower-case hexadecimal\nhint: `sha256sum` prints it so",
                     file.path
                 ));
             }
@@ -239,6 +251,7 @@ mod tests {
         ] {
             let error = Manifest::parse(&text).expect_err(&text);
             assert!(error.contains(part) || text.contains('\u{0}'), "{error}");
+            assert!(error.contains("\nhint: "), "{error}");
         }
     }
 

@@ -20,19 +20,27 @@ pub struct Image {
 /// Reads a library from one open file.
 ///
 /// # Errors
-/// Why it cannot be read, in one line without the path.
+/// Why it cannot be read, without the path, with a hint.
 pub fn read(path: &Path) -> Result<Image, String> {
-    let mut file = File::open(path).map_err(|error| error.to_string())?;
-    let metadata = file.metadata().map_err(|error| error.to_string())?;
+    let unreadable = |error: std::io::Error| {
+        format!("it cannot be read: {error}\nhint: look at the file and its permissions")
+    };
+    let mut file = File::open(path).map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
     if !metadata.is_file() {
-        return Err(String::from("not a file"));
+        return Err(String::from(
+            "not a file\nhint: give the library itself, or a package's folder with its plugin.toml",
+        ));
     }
     if metadata.len() > LARGEST {
-        return Err(format!("{} bytes are too much for a plugin", metadata.len()));
+        return Err(format!(
+            "{} bytes are too much for a plugin, which has {LARGEST} at most\nhint: a plugin links no libtorch; build it with `--release`",
+            metadata.len()
+        ));
     }
     let mut bytes = Vec::with_capacity(metadata.len() as usize);
     // A file that grows meanwhile is not read without end.
-    file.by_ref().take(LARGEST).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    file.by_ref().take(LARGEST).read_to_end(&mut bytes).map_err(unreadable)?;
     let sha256 = sha256(&bytes);
     Ok(Image { bytes, sha256 })
 }
@@ -45,7 +53,7 @@ pub fn sha256(bytes: &[u8]) -> String {
 /// Compares with what a manifest or a lock says; `by` names it.
 ///
 /// # Errors
-/// In what they differ.
+/// In what they differ, without a hint: what to do depends on who says it.
 pub fn compare(image: &Image, size: u64, sha256: &str, by: &str) -> Result<(), String> {
     if image.bytes.len() as u64 != size {
         return Err(format!(
@@ -71,7 +79,9 @@ mod tests {
     #[test]
     fn what_is_no_file_or_missing_is_refused() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        assert_eq!(read(folder.path()).expect_err("a folder"), "not a file");
-        assert!(read(&folder.path().join("none")).is_err());
+        let folder_read = read(folder.path()).expect_err("a folder");
+        assert!(folder_read.starts_with("not a file\nhint: "), "{folder_read}");
+        let missing = read(&folder.path().join("none")).expect_err("nothing is there");
+        assert!(missing.contains("cannot be read") && missing.contains("\nhint: "), "{missing}");
     }
 }
