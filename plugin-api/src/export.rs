@@ -223,15 +223,7 @@ macro_rules! export_plugin {
                 $crate::abi::Plugin { api_version: $crate::abi::API_VERSION, describe, attach, build_method, open_dataset }.leak_into_prefix()
             }
 
-            extern "C" fn load_root_module() -> abi_stable::library::RootModuleResult {
-                abi_stable::library::__call_root_module_loader(root_module)
-            }
-
-            // The name that abi_stable's loader looks up.
-            #[unsafe(no_mangle)]
-            #[allow(non_upper_case_globals, reason = "abi_stable fixes the name")]
-            pub static _1as_0lib_1header_0root_bmodule_bloader: abi_stable::library::LibHeader =
-                $crate::abi::load::header(load_root_module);
+            $crate::export_header! { root_module }
         };
     };
 }

@@ -1,6 +1,8 @@
 //! All that a cell needs to go on, as one value and one file: parameters, buffers, snapshots, the replay buffer, plugin state,
 //! optimizer, position. Random streams need nothing: draws depend on the position alone.
 
+mod state;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -10,57 +12,12 @@ use tch::{Kind, Tensor};
 
 use crate::model::weights;
 use crate::train::cell::{Cell, Position, Strategies};
-use crate::train::parameters::{Parameter, copied};
 use crate::train::plan::BatchPlan;
 use crate::train::replay::{ReplayBuffer, Slot};
-use crate::train::stage::{Running, Segment, optimizer};
+use crate::train::stage::{Running, optimizer};
+use state::{ParameterState, RunningState, SCHEMA, State};
 
-/// Raised when the file changes its meaning.
-const SCHEMA: u32 = 1;
 const STATE: &str = "state.json";
-
-/// Everything but tensors.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct State<P> {
-    schema: u32,
-    seed: u64,
-    /// The stage in progress, or the next one.
-    stage: usize,
-    running: Option<RunningState>,
-    parameters: Vec<ParameterState>,
-    /// Name and, by id, whether it has the tensor.
-    snapshots: Vec<(String, Vec<bool>)>,
-    /// Slot, sample, names of stored tensors.
-    replay: Vec<(u64, u64, Vec<String>)>,
-    replay_next: u64,
-    /// Entries that have a strategy, with the plugin and version that wrote its state.
-    strategies: Vec<(usize, String, String)>,
-    extra_rows: u64,
-    /// What the caller keeps with it.
-    progress: P,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RunningState {
-    step: usize,
-    segments: Vec<Segment>,
-    optimizer_steps: u64,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ParameterState {
-    name: String,
-    owner: String,
-    entry: Option<usize>,
-    site: Option<usize>,
-    buffer: bool,
-    trainable: bool,
-    learning_rate_scale: f64,
-    weight_decay: Option<f64>,
-}
 
 /// Writes a checkpoint; a reader never sees half of one.
 pub fn save<P: Serialize>(
@@ -170,9 +127,10 @@ pub fn restore<P: for<'de> Deserialize<'de>>(
         .collect();
     ensure!(
         known == state.strategies,
-        "{} was written by {:?}, the run has {known:?}\nhint: finish the run with the plugins it began with, or start anew with another --out",
+        "{} was written by {}, the run has {}\nhint: finish the run with the plugins it began with, or start anew with another --out",
         path.display(),
-        state.strategies
+        listed(&state.strategies),
+        listed(&known)
     );
     for (entry, strategy) in strategies.iter_mut() {
         let bytes = take.take(&format!("strategy.{entry}"))?;
@@ -192,6 +150,15 @@ pub fn restore<P: for<'de> Deserialize<'de>>(
     Ok((state.stage, running, state.progress))
 }
 
+/// `ewc 0.1.0 (entry 1), replay 0.1.0 (entry 2)`.
+fn listed(strategies: &[(usize, String, String)]) -> String {
+    let names: Vec<String> = strategies
+        .iter()
+        .map(|(entry, plugin, version)| format!("{plugin} {version} (entry {entry})"))
+        .collect();
+    if names.is_empty() { String::from("no strategy") } else { names.join(", ") }
+}
+
 struct Taker<'t> {
     tensors: &'t mut BTreeMap<String, Tensor>,
     path: &'t Path,
@@ -200,21 +167,6 @@ struct Taker<'t> {
 impl Taker<'_> {
     fn take(&mut self, name: &str) -> Result<Tensor> {
         self.tensors.remove(name).with_context(|| format!("{} lacks tensor `{name}`", self.path.display()))
-    }
-}
-
-impl ParameterState {
-    fn of(parameter: &Parameter) -> ParameterState {
-        ParameterState {
-            name: parameter.name.clone(),
-            owner: parameter.owner.clone(),
-            entry: parameter.entry,
-            site: parameter.site,
-            buffer: parameter.buffer,
-            trainable: parameter.trainable,
-            learning_rate_scale: parameter.learning_rate_scale,
-            weight_decay: parameter.weight_decay,
-        }
     }
 }
 
@@ -249,17 +201,7 @@ fn restore_parameters(cell: &Cell, states: &[ParameterState], take: &mut Taker) 
                 parameters.set_trainable(place as u64, state.trainable)?;
             }
         } else {
-            parameters.adopt(Parameter {
-                name: state.name.clone(),
-                owner: state.owner.clone(),
-                entry: state.entry,
-                site: state.site,
-                buffer: state.buffer,
-                trainable: state.trainable,
-                learning_rate_scale: state.learning_rate_scale,
-                weight_decay: state.weight_decay,
-                tensor: copied(&value)?.f_set_requires_grad(state.trainable)?,
-            })?;
+            parameters.adopt(state.parameter(&value)?)?;
         }
     }
     Ok(())

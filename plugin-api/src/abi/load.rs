@@ -53,6 +53,23 @@ pub const fn header(constructor: extern "C" fn() -> RootModuleResult) -> LibHead
     unsafe { LibHeader::from_constructor::<PluginRef>(constructor, CheckTypeLayout::Yes) }
 }
 
+/// Exports the header of a library whose root module a function makes; for `export_plugin!`.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! export_header {
+    ($root_module:ident) => {
+        extern "C" fn load_root_module() -> $crate::abi_stable::library::RootModuleResult {
+            $crate::abi_stable::library::__call_root_module_loader($root_module)
+        }
+
+        // The name that abi_stable's loader looks up.
+        #[unsafe(no_mangle)]
+        #[allow(non_upper_case_globals, reason = "abi_stable fixes the name")]
+        pub static _1as_0lib_1header_0root_bmodule_bloader: $crate::abi_stable::library::LibHeader =
+            $crate::abi::load::header(load_root_module);
+    };
+}
+
 /// At most this many mismatches are told: one changed type makes more in everything that holds it.
 const TOLD: usize = 8;
 
