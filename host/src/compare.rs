@@ -3,6 +3,7 @@
 pub mod arguments;
 pub mod cell_run;
 pub mod check;
+pub mod content;
 pub mod estimate;
 pub mod event;
 pub mod gather;

@@ -163,6 +163,33 @@ fn a_damaged_picture_fails_the_cells_that_see_it() {
 }
 
 #[test]
+fn a_run_does_not_go_on_with_other_data() {
+    let workspace = own_data();
+    let one = [&LORA[..], &["--set", "references=[]", "--set", "training.steps=1"]].concat();
+    assert!(seen(&workspace, &one).starts_with("exit: 0\n"));
+    let whole = fs::read_to_string(records(&workspace, "test")).expect("there");
+    fs::write(records(&workspace, "test"), whole.replacen("0.png", "1.png", 1)).expect("written");
+    let changed = seen(&workspace, &one);
+    assert!(changed.starts_with("exit: 2\n"), "{changed}");
+    assert!(
+        changed.contains("out began with other content of test records of task imagenet: sha256 "),
+        "{changed}"
+    );
+
+    fs::write(records(&workspace, "test"), whole).expect("written");
+    assert!(seen(&workspace, &one).starts_with("exit: 0\n"));
+    let all: Vec<Value> =
+        serde_json::from_slice(&fs::read(records(&workspace, "train")).expect("there")).expect("JSON");
+    let picture = Path::new("cl_dataset").join(all[0]["image"].as_str().expect("a picture"));
+    put(&workspace, &picture, b"another");
+    let changed = seen(&workspace, &one);
+    assert!(
+        changed.contains("out began with other content of pictures of task imagenet: sha256 "),
+        "{changed}"
+    );
+}
+
+#[test]
 fn a_missing_picture_is_named() {
     let workspace = own_data();
     fs::remove_dir_all(workspace.path().join("data/cl_dataset")).expect("removed");

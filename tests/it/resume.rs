@@ -246,6 +246,40 @@ fn another_configuration_in_the_same_folder_is_refused() {
 }
 
 #[test]
+fn another_plugin_backbone_or_data_in_the_same_folder_is_refused() {
+    let workspace = unfinished("lora");
+    let path = workspace.path().join("out/manifest.json");
+    let sound: Value = serde_json::from_slice(&fs::read(&path).expect("manifest.json")).expect("JSON");
+    let mut places = vec![
+        (String::from("/plugins/0/1/0/sha256"), String::from("plugin `lora`")),
+        (String::from("/datasets/0/sha256"), String::from("plugin `coin-datasets`")),
+    ];
+    for (number, content) in sound["content"].as_array().expect("a list").iter().enumerate() {
+        places.push((
+            format!("/content/{number}/sha256"),
+            content["name"].as_str().expect("a name").to_string(),
+        ));
+    }
+    assert_eq!(places.len(), 2 + 1 + 2 * 3, "{places:?}");
+    let results = || fs::read(workspace.path().join("out/results.json")).expect("results.json");
+    let before = results();
+    // One of each kind: the comparison starts a process for each.
+    for (place, name) in places.iter().take(4) {
+        let mut other = sound.clone();
+        let hash = other.pointer_mut(place).expect("a hash");
+        let now = std::mem::replace(hash, Value::from("0".repeat(64)));
+        fs::write(&path, serde_json::to_vec(&other).expect("JSON")).expect("written");
+        let output = finish(compare(&workspace, &[]));
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        for part in [name.as_str(), &"0".repeat(64), now.as_str().expect("a hash"), "hint: "] {
+            assert!(message.contains(part), "{part} is not in {message}");
+        }
+    }
+    assert!(before == results(), "a refused run changes nothing");
+}
+
+#[test]
 fn a_folder_in_use_is_refused() {
     let workspace = unfinished("lora");
     let lock = fs::File::create(workspace.path().join("out/.lock")).expect("the lock");

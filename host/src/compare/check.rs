@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::compare::arguments::CompareArguments;
 use crate::compare::process::{Message, Worker};
-use crate::compare::protocol::{Refusal, Reply, Request};
+use crate::compare::protocol::{self, Inputs, Refusal, Reply, Request};
 use crate::config::RunConfig;
 use crate::report::results::PluginUse;
 
@@ -49,6 +49,7 @@ pub struct Checked {
     pub config: RunConfig,
     /// The plugins of each method that was built.
     pub plugins: Vec<(String, Vec<PluginUse>)>,
+    pub inputs: Inputs,
 }
 
 /// Opens every task and builds every method. A method whose plugin crashes or hangs is refused like any other.
@@ -58,12 +59,12 @@ pub struct Checked {
 pub fn check(arguments: &CompareArguments) -> Result<Checked> {
     let mut config = arguments.config.clone();
     let mut checker = Checker::new(arguments)?;
-    let (mut refusals, mut plugins) = checker.ask(None)?;
+    let protocol::Checked { mut refusals, mut plugins, inputs } = checker.ask(None)?;
     if refusals.is_empty() {
         for method in methods(&config) {
-            let (refused, used) = checker.ask(Some(&method))?;
-            refusals.extend(refused);
-            plugins.extend(used);
+            let found = checker.ask(Some(&method))?;
+            refusals.extend(found.refusals);
+            plugins.extend(found.plugins);
         }
     }
     if !refusals.is_empty() {
@@ -75,7 +76,7 @@ pub fn check(arguments: &CompareArguments) -> Result<Checked> {
             return Err(Refused { refusals }.into());
         }
     }
-    Ok(Checked { refusals, config, plugins })
+    Ok(Checked { refusals, config, plugins, inputs })
 }
 
 /// Every method that a run builds, those of references too.
@@ -104,8 +105,6 @@ struct Checker<'a> {
     started: usize,
 }
 
-type Found = (Vec<Refusal>, Vec<(String, Vec<PluginUse>)>);
-
 impl<'a> Checker<'a> {
     fn new(arguments: &'a CompareArguments) -> Result<Checker<'a>> {
         let (sender, receiver) = channel();
@@ -114,7 +113,7 @@ impl<'a> Checker<'a> {
     }
 
     /// Asks about the tasks, or about one method, in a new worker where the last one ended.
-    fn ask(&mut self, method: Option<&str>) -> Result<Found> {
+    fn ask(&mut self, method: Option<&str>) -> Result<protocol::Checked> {
         let mut worker = match self.worker.take() {
             Some(worker) => worker,
             None => {
@@ -126,16 +125,17 @@ impl<'a> Checker<'a> {
         // A worker that is gone by now is noticed below.
         let _unsent = worker.send(&Request::Check { method: method.map(str::to_string) });
         let refuse = |message: String| {
-            (vec![Refusal { method: method.map(str::to_string), message, exit: 3 }], Vec::new())
+            let refusal = Refusal { method: method.map(str::to_string), message, exit: 3 };
+            protocol::Checked { refusals: vec![refusal], ..protocol::Checked::default() }
         };
         let deadline = Instant::now() + hang();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.receiver.recv_timeout(left) {
                 Ok(Message::Reply(number, reply)) if number == worker.number => match *reply {
-                    Reply::Checked { refusals, plugins } => {
+                    Reply::Checked(found) => {
                         self.worker = Some(worker);
-                        return Ok((refusals, plugins));
+                        return Ok(found);
                     }
                     Reply::Failed { message } => return Ok(refuse(message)),
                     _ => {}

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::compare::content::Content;
 use crate::compare::event::Line;
 use crate::compare::plan::Cell;
 use crate::config::RunConfig;
@@ -63,12 +64,31 @@ pub struct Refusal {
     pub exit: u8,
 }
 
+/// What a check found.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Checked {
+    pub refusals: Vec<Refusal>,
+    /// The plugins of the method that was built.
+    pub plugins: Vec<(String, Vec<PluginUse>)>,
+    /// Where no method was named.
+    pub inputs: Inputs,
+}
+
+/// What a run reads besides its configuration.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Inputs {
+    /// The plugins that read the tasks, by the bytes that were loaded.
+    pub datasets: Vec<PluginUse>,
+    pub content: Vec<Content>,
+}
+
 /// From a worker to the comparison.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "reply", rename_all = "kebab-case")]
 pub enum Reply {
-    /// What [`Request::Check`] found; `plugins` by method.
-    Checked { refusals: Vec<Refusal>, plugins: Vec<(String, Vec<PluginUse>)> },
+    /// What [`Request::Check`] found.
+    Checked(Checked),
     /// Progress of the work in hand.
     Event(Line),
     /// What a cell has measured so far: as it begins, and after each stage that it has answered.

@@ -40,10 +40,12 @@ pub fn run(arguments: &CompareArguments) -> Result<Outcome> {
     }
     let checked = check(arguments)?;
     let config = checked.config;
-    manifest::agree_on_plugins(&arguments.out, &checked.plugins)?;
+    manifest::agree_on_plugins(&arguments.out, &checked.plugins, &checked.inputs.datasets)?;
+    manifest::agree_on_content(&arguments.out, &checked.inputs.content)?;
     world::writable(&arguments.out)?;
     let _lock = manifest::lock(&arguments.out)?;
-    Manifest::new(&arguments.config, &checked.refusals, checked.plugins).write(&arguments.out)?;
+    Manifest::new(&arguments.config, &checked.refusals, checked.plugins, checked.inputs)
+        .write(&arguments.out)?;
     let mut gathered = Gathered::begin(&arguments.out, &arguments.config, &checked.refusals)?;
     let queue: VecDeque<Work> = works(&config).into_iter().filter(|work| !gathered.has(work)).collect();
     let jobs = arguments.jobs.unwrap_or_else(|| default_jobs(&config)).clamp(1, queue.len().max(1));
@@ -147,7 +149,7 @@ impl Pool<'_> {
                 }
                 return Ok(());
             }
-            Reply::Checked { .. } => return Ok(()),
+            Reply::Checked(_) => return Ok(()),
             Reply::Cell(result) => {
                 if let Some(work) = worker.work.take() {
                     gathered.cell(&work, *result)?;

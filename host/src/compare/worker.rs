@@ -9,18 +9,19 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use crate::compare::cell_run::{CellRun, Progress, scored};
+use crate::compare::content;
 use crate::compare::event::{CellEvent, Line};
 use crate::compare::message::message;
 use crate::compare::plan::Cell as Planned;
-use crate::compare::protocol::{Refusal, Reply, Request, Work};
+use crate::compare::protocol::{Checked, Inputs, Refusal, Reply, Request, Work};
 use crate::compare::world::{self, Parts, Shelf};
 use crate::config::{RunConfig, StackEntry};
 use crate::eval::answering::{self, Engine};
 use crate::eval::blind::Blind;
 use crate::model::Frozen;
 use crate::ops::set_compute_device;
-use crate::plugin::PluginError;
 use crate::plugin::breadcrumb::Breadcrumb;
+use crate::plugin::{Plugin, PluginError};
 use crate::report::results::{CellResult, Cost, PluginUse, References, Status};
 use crate::train::build::build;
 use crate::train::cell::World;
@@ -81,26 +82,24 @@ fn world<'p>(config: &'p RunConfig, parts: &'p Parts) -> Result<World<'p>> {
 
 /// Opens every task, and builds a method if one is named.
 fn check(config: &RunConfig, shelf: &mut Shelf, parts: &mut Option<Parts>, method: Option<&str>) -> Reply {
-    let built = loaded(config, shelf, parts).and_then(|parts| world(config, parts)).and_then(|world| {
-        let Some(name) = method else { return Ok(Vec::new()) };
+    let found = loaded(config, shelf, parts).and_then(|parts| {
+        let Some(name) = method else {
+            let inputs = Inputs { datasets: readers(config, shelf), content: content::of(config, parts)? };
+            return Ok(Checked { inputs, ..Checked::default() });
+        };
+        let world = world(config, parts)?;
         let reference = config.references.iter().find(|reference| reference.method == name);
         let stack =
             config.method(name).map(|method| &method.stack).or(reference.map(|reference| &reference.stack));
         let stack = stack.with_context(|| format!("no method is named `{name}`"))?;
         build(&world, &mut |plugin| Ok(shelf.plugin(plugin)?), stack, 0, stages_in_order(config))?;
-        Ok(vec![(name.to_string(), uses(shelf, stack))])
+        Ok(Checked { plugins: vec![(name.to_string(), uses(shelf, stack))], ..Checked::default() })
     });
-    match built {
-        Ok(plugins) => Reply::Checked { refusals: Vec::new(), plugins },
-        Err(error) => {
-            let refusal = Refusal {
-                method: method.map(str::to_string),
-                message: message(&error),
-                exit: exit_code(&error),
-            };
-            Reply::Checked { refusals: vec![refusal], plugins: Vec::new() }
-        }
-    }
+    Reply::Checked(found.unwrap_or_else(|error| {
+        let refusal =
+            Refusal { method: method.map(str::to_string), message: message(&error), exit: exit_code(&error) };
+        Checked { refusals: vec![refusal], ..Checked::default() }
+    }))
 }
 
 /// 3 for a refused plugin, 2 for everything else that is found before the first cell.
@@ -111,15 +110,31 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 }
 
 fn uses(shelf: &mut Shelf, stack: &[StackEntry]) -> Vec<PluginUse> {
-    let used = stack.iter().filter_map(|entry| shelf.plugin(&entry.plugin).ok());
-    used.map(|plugin| PluginUse {
+    stack.iter().filter_map(|entry| shelf.plugin(&entry.plugin).ok()).map(|plugin| used(&plugin)).collect()
+}
+
+/// The plugins that read the tasks, each once.
+fn readers(config: &RunConfig, shelf: &mut Shelf) -> Vec<PluginUse> {
+    let mut found: Vec<PluginUse> = Vec::new();
+    for (_, task) in &config.tasks {
+        let name = task.dataset.split('/').next().unwrap_or_default();
+        if let Ok(plugin) = shelf.plugin(name)
+            && found.iter().all(|known| known.name != plugin.name())
+        {
+            found.push(used(&plugin));
+        }
+    }
+    found
+}
+
+fn used(plugin: &Plugin) -> PluginUse {
+    PluginUse {
         name: plugin.name().to_string(),
         version: plugin.version().to_string(),
         sha256: plugin.sha256().to_string(),
         source: String::new(),
         trust: plugin.mark().to_string(),
-    })
-    .collect()
+    }
 }
 
 fn stages_in_order(config: &RunConfig) -> Vec<Vec<usize>> {

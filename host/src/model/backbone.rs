@@ -1,7 +1,7 @@
 //! A LLaVA model: vision tower, projector and decoder behind one interface, with frozen weights.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use tch::{Device, Kind, Tensor, no_grad};
@@ -54,6 +54,18 @@ impl Backbone {
         let config = ModelConfig::parse(config)?;
         let tensors = weights::load_bytes(weights, &config, device, kind)?;
         Backbone::from_tensors(config, tensors)
+    }
+
+    /// The files that a backbone and its tokenizer are read from.
+    pub fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+        let mut files = vec![folder.join("config.json"), folder.join("tokenizer.json")];
+        files.extend(weights::files(folder)?);
+        Ok(files)
+    }
+
+    /// What takes their place for the quickstart's.
+    pub fn builtin_tiny_files() -> [&'static [u8]; 3] {
+        [TINY_CONFIG.as_bytes(), TINY_TOKENIZER, TINY_WEIGHTS]
     }
 
     /// The quickstart's backbone, which is part of this binary, and its tokenizer.

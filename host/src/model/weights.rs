@@ -173,7 +173,8 @@ fn read(
     Ok(())
 }
 
-fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+/// The safetensors files of a checkpoint, in the order of their names.
+pub fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let (single, index) = (folder.join("model.safetensors"), folder.join("model.safetensors.index.json"));
     if single.is_file() {
         return Ok(vec![single]);

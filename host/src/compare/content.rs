@@ -1,0 +1,164 @@
+//! What a run reads besides its configuration, by content: the backbone's files, the tasks' records and pictures.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use coin_plugin_api::{Record, Split};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use crate::compare::world::Parts;
+use crate::config::{Location, RunConfig};
+use crate::data::task::Task;
+use crate::model::Backbone;
+use crate::quickstart;
+
+/// A part of what a run reads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Content {
+    /// The path of a file, or what else it is.
+    pub name: String,
+    pub sha256: String,
+}
+
+/// Bytes that are read at once.
+const BLOCK: usize = 1 << 20;
+/// Records that are asked for at once.
+const RECORDS: usize = 4096;
+
+/// The content of everything that a run reads: files of the backbone byte by byte, train and test records as the dataset plugin gives
+/// them, pictures by path and size, embedded ones byte by byte.
+pub fn of(config: &RunConfig, parts: &Parts) -> Result<Vec<Content>> {
+    let mut contents = backbone(&config.backbone.path)?;
+    for task in &parts.tasks {
+        let is_builtin =
+            config.task(&task.name).is_some_and(|configured| matches!(configured.root, Location::Builtin(_)));
+        contents.extend(records(task, is_builtin)?);
+    }
+    Ok(contents)
+}
+
+fn backbone(location: &Location) -> Result<Vec<Content>> {
+    match location {
+        Location::Builtin(name) => {
+            let mut hash = Sha256::new();
+            Backbone::builtin_tiny_files().iter().for_each(|bytes| hash.update(bytes));
+            Ok(vec![content(format!("builtin:{name}"), hash)])
+        }
+        Location::Folder(folder) => {
+            let file = |path: &std::path::PathBuf| Ok(content(path.display().to_string(), file(path)?));
+            Backbone::files(folder)?.iter().map(file).collect()
+        }
+    }
+}
+
+fn file(path: &Path) -> Result<Sha256> {
+    let read = || -> std::io::Result<Sha256> {
+        let (mut file, mut block, mut hash) = (File::open(path)?, vec![0; BLOCK], Sha256::new());
+        loop {
+            match file.read(&mut block)? {
+                0 => return Ok(hash),
+                count => hash.update(&block[..count]),
+            }
+        }
+    };
+    read().with_context(|| format!("{} cannot be read", path.display()))
+}
+
+fn records(task: &Task, pictures_are_embedded: bool) -> Result<Vec<Content>> {
+    let (mut contents, mut pictures) = (Vec::new(), BTreeSet::new());
+    for (split, name) in [(Split::Train, "train"), (Split::Test, "test")] {
+        let count = task.source.len(split)?;
+        let mut hash = Sha256::new();
+        for start in (0..count).step_by(RECORDS) {
+            for record in task.source.records(split, start, count.min(start + RECORDS))? {
+                hash.update(line(&record));
+                pictures.extend(record.image);
+            }
+        }
+        contents.push(content(format!("{name} records of task {}", task.name), hash));
+    }
+    let mut hash = Sha256::new();
+    if pictures_are_embedded {
+        hash.update(quickstart::content_hash());
+    } else {
+        for path in &pictures {
+            // One that is not there is named when it is needed.
+            let size = std::fs::metadata(task.pictures.root.join(path)).ok().map(|picture| picture.len());
+            hash.update(format!("{}\n", json!([path, size])));
+        }
+    }
+    contents.push(content(format!("pictures of task {}", task.name), hash));
+    Ok(contents)
+}
+
+fn line(record: &Record) -> String {
+    let Record { id, image, question, instruction, options, answers, bbox, size } = record;
+    format!("{}\n", json!([id, image, question, instruction, options, answers, bbox, size]))
+}
+
+fn content(name: String, hash: Sha256) -> Content {
+    Content { name, sha256: format!("{:x}", hash.finalize()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_changed_file_of_a_backbone_is_the_only_one_that_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let weights = vec![7; 2 * BLOCK + 3];
+        for (name, bytes) in
+            [("config.json", &b"{}"[..]), ("tokenizer.json", b"[]"), ("model.safetensors", &weights)]
+        {
+            fs::write(folder.path().join(name), bytes).unwrap();
+        }
+        let location = Location::Folder(folder.path().to_path_buf());
+        let before = backbone(&location).unwrap();
+        assert_eq!(before[0].name, folder.path().join("config.json").display().to_string());
+        // sha256 of `{}`.
+        assert!(before[0].sha256.starts_with("44136fa355b3678a"), "{before:?}");
+        let mut changed = weights;
+        changed[2 * BLOCK] = 8;
+        fs::write(folder.path().join("model.safetensors"), changed).unwrap();
+        let after = backbone(&location).unwrap();
+        let same: Vec<bool> = before.iter().zip(&after).map(|(before, after)| before == after).collect();
+        assert_eq!(same, [true, true, false], "{after:?}");
+    }
+
+    #[test]
+    fn every_field_of_a_record_counts() {
+        let record = Record {
+            id: "1".into(),
+            image: Some("a.png".into()),
+            question: "What?".into(),
+            instruction: Some("One word.".into()),
+            options: vec!["cat".into(), "dog".into()],
+            answers: vec!["dog".into()],
+            bbox: Some([0.0, 0.25, 0.5, 1.0]),
+            size: Some([4, 3]),
+        };
+        let mut lines = BTreeSet::from([line(&record)]);
+        for change in [
+            |record: &mut Record| record.id.push('0'),
+            |record: &mut Record| record.image = None,
+            |record: &mut Record| record.question.push('?'),
+            |record: &mut Record| record.instruction = None,
+            |record: &mut Record| record.options.swap(0, 1),
+            |record: &mut Record| record.answers.clear(),
+            |record: &mut Record| record.bbox = Some([0.0, 0.25, 0.5, 0.75]),
+            |record: &mut Record| record.size = None,
+        ] {
+            let mut changed = record.clone();
+            change(&mut changed);
+            assert!(lines.insert(line(&changed)), "{changed:?}");
+        }
+    }
+}
