@@ -165,21 +165,20 @@ impl CellRun<'_> {
         let engine = Engine {
             backbone: world.backbone,
             tokenizer: world.tokenizer,
-            prompter: &world.prompter,
             scorers: &self.scorers,
             batch_size: world.config.evaluation.batch_size,
             limit: world.config.evaluation.limit,
         };
         let merged = self.cell.merge()?;
         for (column, &task) in self.columns.iter().enumerate() {
-            let task_data = &world.tasks[task];
+            let (task_data, prompter) = (&world.tasks[task], &world.prompters[task]);
             let emit = &mut self.emit;
             let mut seen = |done: usize, of: usize| {
                 emit(CellEvent::Answered { stage: Some(stage), task: task_data.name.clone(), done, of });
             };
-            let answers = self
-                .cell
-                .answering(task, merged.as_ref(), |hook| engine.answer(task_data, hook, &mut seen))?;
+            let answers = self.cell.answering(task, merged.as_ref(), |hook| {
+                engine.answer(task_data, prompter, hook, &mut seen)
+            })?;
             write(
                 &self
                     .folder

@@ -75,8 +75,8 @@ fn world<'p>(config: &'p RunConfig, parts: &'p Parts) -> Result<World<'p>> {
         config,
         backbone: &parts.backbone,
         tokenizer: &parts.tokenizer,
-        prompter: world::prompter(config, &parts.backbone, &parts.tokenizer)?,
         tasks: &parts.tasks,
+        prompters: world::prompters(config, &parts.backbone, &parts.tokenizer)?,
     })
 }
 
@@ -282,7 +282,6 @@ fn zero_shot(world: &World, parts: &Parts, folder: &Path, emit: &mut dyn FnMut(C
     let engine = Engine {
         backbone: world.backbone,
         tokenizer: world.tokenizer,
-        prompter: &world.prompter,
         scorers: &parts.scorers,
         batch_size: evaluation.batch_size,
         limit: evaluation.limit,
@@ -290,10 +289,10 @@ fn zero_shot(world: &World, parts: &Parts, folder: &Path, emit: &mut dyn FnMut(C
     let mut references: Vec<(String, References)> =
         parts.scorers.iter().map(|scorer| (scorer.name().to_string(), References::default())).collect();
     let mut items = Vec::new();
-    for task in world.tasks {
+    for (task, prompter) in world.tasks.iter().zip(&world.prompters) {
         let mut seen =
             |done, of| emit(CellEvent::Answered { stage: None, task: task.name.clone(), done, of });
-        let answers = engine.answer(task, &Frozen, &mut seen)?;
+        let answers = engine.answer(task, prompter, &Frozen, &mut seen)?;
         answering::write(&folder.join("predictions").join(format!("{}.jsonl", task.name)), &answers)?;
         items.push(answers.len() as u64);
         let train = task.references(coin_plugin_api::Split::Train, None)?;

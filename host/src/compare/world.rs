@@ -94,19 +94,25 @@ pub fn tasks(config: &RunConfig, backbone: &Backbone, shelf: &mut Shelf) -> Resu
     Ok(tasks)
 }
 
-/// The prompter of a configuration's backbone.
-pub fn prompter<'a>(
+/// A prompter for each task: with the task's own template, else with that of the backbone.
+pub fn prompters<'a>(
     config: &RunConfig,
     backbone: &Backbone,
     tokenizer: &'a Tokenizer,
-) -> Result<Prompter<'a>> {
-    let name = match config.tasks.iter().find_map(|(_, task)| task.template.as_deref()) {
-        Some(name) => name,
-        None if matches!(config.backbone.path, Location::Builtin(_)) => "tiny",
-        None => "vicuna_v1",
+) -> Result<Vec<Prompter<'a>>> {
+    let usual = match config.backbone.path {
+        Location::Builtin(_) => "tiny",
+        Location::Folder(_) => "vicuna_v1",
     };
-    let model = backbone.config();
-    Prompter::new(Template::named(name)?, tokenizer, model.image_token_index, model.image_tokens() as usize)
+    let (image_token, image_tokens) =
+        (backbone.config().image_token_index, backbone.config().image_tokens() as usize);
+    let prompter = |(name, task): &(String, config::Task)| {
+        let template = Template::named(task.template.as_deref().unwrap_or(usual));
+        template
+            .and_then(|template| Prompter::new(template, tokenizer, image_token, image_tokens))
+            .with_context(|| format!("task {name}"))
+    };
+    config.tasks.iter().map(prompter).collect()
 }
 
 /// The folder of a task's files; the quickstart's are made when they are asked for first.
@@ -193,4 +199,30 @@ pub fn writable(folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
     tempfile::tempfile_in(folder).with_context(|| format!("{} cannot be written to", folder.display()))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Request;
+
+    #[test]
+    fn a_template_is_its_tasks_own() {
+        let (backbone, tokenizer) = Backbone::builtin_tiny(Device::Cpu, Kind::Float).unwrap();
+        let prompts = |set: &[&str]| -> Result<Vec<Vec<i64>>> {
+            let set: Vec<String> = set.iter().map(ToString::to_string).collect();
+            let tasks = [String::from("gqa"), String::from("vizwiz")];
+            let config = config::load(&Request { set: &set, tasks: &tasks, ..Request::default() })?.config;
+            let prompters = prompters(&config, &backbone, &tokenizer)?;
+            prompters.iter().map(|prompter| prompter.prompt("what is this", true)).collect()
+        };
+        let (usual, changed) = (prompts(&[]).unwrap(), prompts(&["tasks.gqa.template=\"plain\""]).unwrap());
+        assert_ne!(changed[0], usual[0]);
+        assert_eq!(changed[1], usual[1]);
+        let error = prompts(&["tasks.vizwiz.template=\"alpaca\""]).unwrap_err();
+        assert!(
+            format!("{error:#}").contains("task vizwiz: no prompt template is named `alpaca`"),
+            "{error:#}"
+        );
+    }
 }

@@ -240,7 +240,7 @@ pub const KEYS: &[Key] = &[
         Words("as `evaluation.max_new_tokens`"),
         "Longest answer in tokens.",
     ),
-    key("tasks.*.template", Text, Words("as the backbone says"), "Conversation template."),
+    key("tasks.*.template", Text, Words("as the backbone says"), "Conversation template of this task alone."),
     key("tasks.*.config", Open, Value("{}"), "Keys for the dataset adapter, which checks them."),
     key(
         "methods.*.stack",

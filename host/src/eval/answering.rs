@@ -30,17 +30,17 @@ const BATCHES_BETWEEN_NEWS: usize = 4;
 pub struct Engine<'a> {
     pub backbone: &'a Backbone,
     pub tokenizer: &'a Tokenizer,
-    pub prompter: &'a Prompter<'a>,
     pub scorers: &'a [Scorer],
     pub batch_size: usize,
     pub limit: Option<usize>,
 }
 
 impl Engine<'_> {
-    /// Answers and scores the task's test questions, greedily. `seen` hears how many are done.
+    /// Answers and scores the task's test questions, greedily, as its prompter writes them. `seen` hears how many are done.
     pub fn answer(
         &self,
         task: &Task,
+        prompter: &Prompter,
         hook: &dyn LinearHook,
         seen: &mut dyn FnMut(usize, usize),
     ) -> Result<Vec<Answer>> {
@@ -49,7 +49,7 @@ impl Engine<'_> {
         let prompts: Vec<Prompt> = questions
             .iter()
             .map(|question| {
-                let input_ids = self.prompter.prompt(&question.prompt, question.image.is_some())?;
+                let input_ids = prompter.prompt(&question.prompt, question.image.is_some())?;
                 let image_features =
                     question.image.as_deref().map(|image| task.features(image)).transpose()?;
                 Ok(Prompt { input_ids, image_features })
@@ -59,7 +59,7 @@ impl Engine<'_> {
         let config = GenerationConfig {
             max_new_tokens: task.max_new_tokens,
             batch_size: self.batch_size,
-            end_token: self.prompter.end_token(),
+            end_token: prompter.end_token(),
         };
         // In the order that `generate` would take them in, a few batches at a time, so that somebody hears of it.
         let mut order: Vec<usize> = (0..prompts.len()).collect();

@@ -23,9 +23,17 @@ pub struct World<'a> {
     pub config: &'a RunConfig,
     pub backbone: &'a Backbone,
     pub tokenizer: &'a Tokenizer,
-    pub prompter: Prompter<'a>,
     /// In the configuration's order.
     pub tasks: &'a [Task],
+    /// By task.
+    pub prompters: Vec<Prompter<'a>>,
+}
+
+impl World<'_> {
+    /// The token that fills up shorter rows, which no position attends to.
+    pub fn pad_token(&self) -> i64 {
+        self.prompters.first().map_or(0, Prompter::end_token)
+    }
 }
 
 /// One plugin of the stack.
@@ -172,8 +180,10 @@ impl<'a> Cell<'a> {
         for (task, mut numbers) in missing {
             numbers.sort_unstable();
             numbers.dedup();
-            let source = self.world.tasks.get(task).context("a sample of a task that is not there")?;
-            let read = source.samples(&numbers, &self.world.prompter)?;
+            let world = self.world;
+            let source = world.tasks.get(task).zip(world.prompters.get(task));
+            let (source, prompter) = source.context("a sample of a task that is not there")?;
+            let read = source.samples(&numbers, prompter)?;
             let mut known = self.samples.borrow_mut();
             for (number, sample) in numbers.iter().zip(read) {
                 known.insert(Cell::sample_ref(task, *number), Rc::new(sample));
@@ -215,7 +225,7 @@ impl<'a> Cell<'a> {
             .map(|(sample, features)| (&sample.example, features.as_ref()))
             .collect();
         let image_token = self.world.backbone.config().image_token_index;
-        TrainingBatch::new(&rows, image_token, self.world.prompter.end_token(), self.world.backbone.device())
+        TrainingBatch::new(&rows, image_token, self.world.pad_token(), self.world.backbone.device())
     }
 
     /// Bytes of the replay buffer: tokens as 64-bit integers, pictures as the tower's input in 8 bits a channel, stored tensors.

@@ -47,7 +47,7 @@ impl Cell<'_> {
         let logits = {
             let hook = CellHook { cell: self, services: &services, values, merged: None };
             let backbone = self.world.backbone;
-            let pad = self.world.prompter.end_token();
+            let pad = self.world.pad_token();
             let hidden = match backbone.with_prefix(&batch.input, Phase::Train, &hook, pad)? {
                 None => backbone.hidden_at(&batch.input, &batch.positions, &hook, None)?,
                 Some((input, shift)) => {
