@@ -5,7 +5,7 @@ use toml_edit::{InlineTable, Value};
 use crate::config::ConfigError;
 use crate::config::nearest::nearest;
 use crate::config::origin::join;
-use crate::config::schema::{KEYS, Kind, children, find};
+use crate::config::schema::{Fallback, KEYS, Key, Kind, children, find};
 use crate::config::stack;
 use crate::config::tree::Tree;
 
@@ -26,14 +26,27 @@ fn check_table(tree: &Tree, table: &InlineTable, path: &str, pattern: &str) -> R
             return Err(at(unknown(name, path, &known)));
         }
         if let Some(key) = find(&inner) {
-            check_value(tree, &inner, value, &key.kind)?;
+            check_value(tree, &inner, value, &key.kind).map_err(|fault| match fault.hint {
+                Some(_) => fault,
+                None => fault.hint(meaning(key)),
+            })?;
         } else if let Some(table) = value.as_inline_table() {
             check_table(tree, table, &inner, &join(pattern, part))?;
         } else {
-            return Err(at(ConfigError::new(format!("expected a table, found {}", shown(value)))));
+            let keys = children(&join(pattern, part)).join(", ");
+            return Err(at(ConfigError::new(format!("expected a table, found {}", shown(value))))
+                .hint(format!("keys of `{inner}`: {keys}")));
         }
     }
     Ok(())
+}
+
+/// What a key is for, and what holds without it.
+fn meaning(key: &Key) -> String {
+    match key.fallback {
+        Fallback::Required => key.text.to_string(),
+        Fallback::Value(default) | Fallback::Words(default) => format!("{} Default: {default}", key.text),
+    }
 }
 
 fn unknown(name: &str, path: &str, known: &[&str]) -> ConfigError {

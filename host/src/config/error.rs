@@ -37,12 +37,6 @@ impl ConfigError {
         self.hint = Some(hint.into());
         self
     }
-
-    #[must_use]
-    pub fn maybe_hint(mut self, hint: Option<String>) -> Self {
-        self.hint = hint;
-        self
-    }
 }
 
 impl fmt::Display for ConfigError {

@@ -140,8 +140,21 @@ fn faults_name_line_key_and_reason_and_say_what_to_do() {
         ),
         ("name = \"a\"\nname = \"b\"\n", "run.toml:2: not valid TOML: duplicate key"),
     ] {
-        assert_eq!(fault(text), expected, "{text}");
+        // Where the table has no hint, it is what the key is for.
+        let found = fault(text);
+        let (reason, hint) = found.split_once("\nhint: ").expect("every fault has a hint");
+        assert_eq!(if expected.contains("\nhint: ") { &found } else { reason }, expected, "{text}");
+        assert!(!hint.is_empty(), "{text}");
     }
+}
+
+#[test]
+fn a_fault_without_a_better_hint_tells_what_the_key_is_for() {
+    assert!(
+        fault("[training]\nsteps = 0\n")
+            .ends_with("\nhint: Optimizer steps a stage. Either this or `epochs`. Default: as `epochs`")
+    );
+    assert!(fault("plugins = 1\n").ends_with("\nhint: keys of `plugins`: dirs, dev, trust"));
 }
 
 #[test]

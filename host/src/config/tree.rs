@@ -18,7 +18,9 @@ impl Tree {
         let lines = Lines { text, file };
         let document = Document::parse(text).map_err(|fault| {
             let at = fault.span().map_or(0, |span| span.start);
-            ConfigError::new(format!("not valid TOML: {}", fault.message())).at(&lines.origin(at))
+            ConfigError::new(format!("not valid TOML: {}", fault.message()))
+                .at(&lines.origin(at))
+                .hint("`configs/quickstart.toml` is a whole file to compare with")
         })?;
         let mut origins = Origins::default();
         lines.record(document.as_item(), "", &mut origins);
