@@ -21,6 +21,8 @@ mod loaded;
 pub mod lock;
 pub mod manifest;
 mod method;
+pub mod package;
+pub mod scaffold;
 pub mod shipped;
 pub mod trust;
 pub mod verify;

@@ -6,56 +6,69 @@ use crate::runs::{compare, finish, text, workspace};
 use crate::support::Workspace;
 
 /// What goes wrong, where, and what the cell's error says.
-type Case = (&'static str, &'static str, &'static str);
+type Case = (&'static str, &'static str, String);
 
-const CASES: &[Case] = &[
-    ("panic", "adapt", "plugin stress 0.1.0, adapt at language_model.model.layers.0"),
-    ("panic", "before_stage", "plugin stress 0.1.0, before_stage: panicked at "),
-    ("panic", "after_stage", "plugin stress 0.1.0, after_stage: panicked at "),
-    ("panic", "compose_batch", "plugin stress 0.1.0, compose_batch: panicked at "),
-    ("panic", "loss", "plugin stress 0.1.0, loss: panicked at "),
-    ("panic", "after_backward", "plugin stress 0.1.0, after_backward: panicked at "),
-    ("panic", "after_update", "plugin stress 0.1.0, after_update: panicked at "),
-    ("panic", "before_eval", "plugin stress 0.1.0, before_eval: panicked at "),
-    ("panic", "after_eval", "plugin stress 0.1.0, after_eval: panicked at "),
-    ("panic", "save", "plugin stress 0.1.0, save: panicked at "),
-    ("panic", "prefix", "plugin stress 0.1.0, prefix: panicked at "),
-    ("wrong-shape", "prefix", "soft tokens of shape [2, 1, 1, 1], but [4, P, "),
-    ("leak", "prefix", "plugin stress 0.1.0, prefix: it kept 1 tensor handles"),
-    ("segfault", "prefix", "crashed (signal 11, segmentation fault) in prefix of plugin stress 0.1.0"),
-    ("error", "adapt", "stress was told to fail\nhint: it is a test"),
-    ("error", "loss", "plugin stress 0.1.0, loss: stress was told to fail"),
-    ("error", "after_update", "plugin stress 0.1.0, after_update: stress was told to fail"),
-    ("operation", "before_stage", "plugin stress 0.1.0, before_stage: "),
-    ("nan", "adapt", "adapt of stress made outputs that are not finite"),
-    ("nan", "loss", "loss of plugin `stress`: term `stress` is NaN"),
-    (
-        "nan",
-        "after_backward",
-        "after_backward of plugin `stress`: set_grad `host.multi_modal_projector.linear_1.weight`: the gradient is not finite",
-    ),
-    ("wrong-shape", "adapt", "the output of the site is"),
-    ("wrong-shape", "loss", "plugin stress 0.1.0, loss: term `stress`: a term is a scalar"),
-    (
-        "wrong-shape",
-        "compose_batch",
-        "plugin stress 0.1.0, compose_batch: it gives 3 samples for a batch of 4",
-    ),
-    ("leak", "adapt", "it kept 1 tensor handles"),
-    ("leak", "before_stage", "plugin stress 0.1.0, before_stage: it kept 1 tensor handles"),
-    ("leak", "loss", "plugin stress 0.1.0, loss: it kept 1 tensor handles"),
-    ("leak", "merged_delta", "plugin stress 0.1.0, merged_delta at language_model.model.layers.0"),
-    ("leak", "save", "plugin stress 0.1.0, save: it kept 1 tensor handles"),
-    ("leak", "after_eval", "plugin stress 0.1.0, after_eval: it kept 1 tensor handles"),
-    ("gradients", "before_stage", "plugin stress 0.1.0, before_stage: it left gradients switched off"),
-    ("segfault", "adapt", "crashed (signal 11, segmentation fault) in adapt of plugin stress 0.1.0"),
-    (
-        "segfault",
-        "after_stage",
-        "crashed (signal 11, segmentation fault) in after_stage of plugin stress 0.1.0",
-    ),
-    ("exhaust", "loss", " in loss of plugin stress 0.1.0"),
+/// Every hook of a run from its start to its end.
+const HOOKS: [&str; 12] = [
+    "adapt",
+    "prefix",
+    "merged_delta",
+    "before_stage",
+    "after_stage",
+    "compose_batch",
+    "loss",
+    "after_backward",
+    "after_update",
+    "before_eval",
+    "after_eval",
+    "save",
 ];
+
+/// Faults that every hook can have.
+fn everywhere() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for hook in HOOKS {
+        let site =
+            if matches!(hook, "adapt" | "merged_delta") { " at language_model.model.layers.0" } else { ":" };
+        let called = format!("plugin stress 0.1.0, {hook}{site}");
+        cases.extend(["panic", "error", "leak"].map(|fault| (fault, hook, called.clone())));
+        let crashed = format!("crashed (signal 11, segmentation fault) in {hook} of plugin stress 0.1.0");
+        cases.push(("segfault", hook, crashed));
+    }
+    cases
+}
+
+/// Faults that need something that only some hooks have.
+fn particular() -> Vec<Case> {
+    let case = |fault, hook, part: &str| (fault, hook, part.to_owned());
+    vec![
+        case("wrong-shape", "prefix", "soft tokens of shape [2, 1, 1, 1], but [4, P, "),
+        case("wrong-shape", "adapt", "the output of the site is"),
+        case("wrong-shape", "merged_delta", "the weight of the site is"),
+        case("wrong-shape", "loss", "plugin stress 0.1.0, loss: term `stress`: a term is a scalar"),
+        case("wrong-shape", "compose_batch", "compose_batch: it gives 3 samples for a batch of 4"),
+        case("nan", "adapt", "adapt of stress made outputs that are not finite"),
+        case("nan", "loss", "loss of plugin `stress`: term `stress` is NaN"),
+        case(
+            "nan",
+            "after_backward",
+            "after_backward of plugin `stress`: set_grad `host.multi_modal_projector.linear_1.weight`: the gradient is not finite",
+        ),
+        case("operation", "before_stage", "plugin stress 0.1.0, before_stage: matmul: "),
+        case("gradients", "before_stage", "before_stage: it left gradients switched off"),
+        case("exhaust", "loss", " in loss of plugin stress 0.1.0"),
+    ]
+}
+
+/// What the error says of the fault itself, wherever it happened.
+fn says(fault: &str) -> &'static str {
+    match fault {
+        "panic" => "panicked at ",
+        "error" => "stress was told to fail",
+        "leak" => "it kept 1 tensor handles",
+        _ => "",
+    }
+}
 
 fn name((fault, hook, _): &Case) -> String {
     format!("{fault}-{hook}")
@@ -86,7 +99,7 @@ fn assert_contained(workspace: &Workspace, cases: &[Case], stderr: &str) {
     for case in cases {
         let cell = results.cells.iter().find(|cell| cell.method == name(case)).expect("a cell");
         let message = cell.error.clone().unwrap_or_default();
-        if cell.status != Status::Failed || !message.contains(case.2) {
+        if cell.status != Status::Failed || !message.contains(&case.2) || !message.contains(says(case.0)) {
             wrong.push(format!("{}: {:?}: {message}", name(case), cell.status));
         }
     }
@@ -97,15 +110,17 @@ fn assert_contained(workspace: &Workspace, cases: &[Case], stderr: &str) {
 
 #[test]
 fn each_fault_fails_its_own_cell() {
-    let workspace = run_of(CASES);
+    let cases = [everywhere(), particular()].concat();
+    let workspace = run_of(&cases);
     let output = finish(compare(&workspace, &["--jobs", "2"]));
-    assert_contained(&workspace, CASES, &text(&output.stderr));
+    assert_contained(&workspace, &cases, &text(&output.stderr));
     assert_eq!(output.status.code(), Some(1));
 }
 
 #[test]
-fn a_hook_that_hangs_is_ended() {
-    let cases = [("hang", "after_stage", "no progress for 8 s in after_stage of plugin stress 0.1.0")];
+fn each_hook_that_hangs_is_ended() {
+    let cases =
+        HOOKS.map(|hook| ("hang", hook, format!("no progress for 8 s in {hook} of plugin stress 0.1.0")));
     let workspace = run_of(&cases);
     let mut command = compare(&workspace, &["--jobs", "2"]);
     command.env("COIN_HOST_HANG_SECONDS", "8");
@@ -116,7 +131,7 @@ fn a_hook_that_hangs_is_ended() {
 
 #[test]
 fn what_a_plugin_prints_is_no_reply() {
-    let forge = ("forge", "adapt", "");
+    let forge = ("forge", "adapt", String::new());
     let workspace = run_of(&[forge]);
     let output = finish(compare(&workspace, &["--jobs", "1"]));
     let printed = text(&output.stderr);
@@ -138,7 +153,7 @@ fn what_fails_while_it_is_built_is_found_before_the_first_cell() {
         ("segfault", 3, "segmentation fault) in build of plugin stress 0.1.0"),
         ("exhaust", 3, " in build of plugin stress 0.1.0"),
     ] {
-        let workspace = run_of(&[(fault, "build", part)]);
+        let workspace = run_of(&[(fault, "build", part.to_owned())]);
         let output = finish(compare(&workspace, &[]));
         let message = text(&output.stderr);
         assert!(message.contains(part), "{fault}: {message}");

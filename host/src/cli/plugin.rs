@@ -3,17 +3,20 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Args, Subcommand};
 use coin_plugin_api::Description;
 use serde::Serialize;
 
 use crate::cli::output::Output;
 use crate::config::{Plugins, Trust};
-use crate::plugin::discover::{Candidate, Origin, Surroundings};
+use crate::plugin::Catalog;
 use crate::plugin::listing::State;
-use crate::plugin::lock::{self, Lock, Locked};
-use crate::plugin::{Catalog, shipped};
+
+mod add;
+mod lock;
+mod new;
+mod pack;
 
 #[derive(Debug, Args)]
 pub(crate) struct PluginCommand {
@@ -28,7 +31,17 @@ enum Command {
     /// Say what a plugin is: kinds, needs, trust, default configuration
     Info(InfoCommand),
     /// Vouch for libraries: their sha256 goes into plugins.lock
-    Lock(LockCommand),
+    Lock(lock::LockCommand),
+    /// Write the crate of a new plugin that builds, is tested and runs as it stands
+    New(new::NewCommand),
+    /// Make a package of a built plugin: one folder or file that other labs can add
+    Pack(pack::PackCommand),
+    /// Put a package or a library into your own plugins, and lock it
+    Add(add::AddCommand),
+    /// Take a plugin out of your own plugins
+    Remove(add::RemoveCommand),
+    /// Check libraries against locks and manifests; loads none of them
+    Verify(add::VerifyCommand),
 }
 
 #[derive(Debug, Args)]
@@ -64,27 +77,17 @@ struct InfoCommand {
     json: bool,
 }
 
-#[derive(Debug, Args)]
-struct LockCommand {
-    /// Libraries, or names of plugins that are found
-    #[arg(required_unless_present = "shipped")]
-    plugins: Vec<String>,
-    #[command(flatten)]
-    search: Search,
-    /// Lock the shipped plugins, in the folder of the program: the last step of `make build`
-    #[arg(long, conflicts_with_all = ["plugins", "user", "plugin_dir"])]
-    shipped: bool,
-    /// Write to the lock of the user instead of ./plugins.lock
-    #[arg(long)]
-    user: bool,
-}
-
 impl PluginCommand {
     pub(crate) fn run(&self, output: &Output) -> anyhow::Result<ExitCode> {
         match &self.command {
             Command::List(command) => command.run(output),
             Command::Info(command) => command.run(output),
             Command::Lock(command) => command.run(output),
+            Command::New(command) => command.run(output),
+            Command::Pack(command) => command.run(output),
+            Command::Add(command) => command.run(output),
+            Command::Remove(command) => command.run(output),
+            Command::Verify(command) => command.run(output),
         }
     }
 }
@@ -221,83 +224,4 @@ impl Info<'_> {
         }
         lines.join("\n")
     }
-}
-
-impl LockCommand {
-    fn run(&self, output: &Output) -> anyhow::Result<ExitCode> {
-        let surroundings = Surroundings::of_process();
-        let catalog = self.search.catalog();
-        let (folder, chosen) = if self.shipped {
-            (
-                surroundings.installation().context("the program's folder is not known")?,
-                shipped_here(&catalog)?,
-            )
-        } else {
-            let user = || surroundings.user().context("neither XDG_DATA_HOME nor HOME is set");
-            let folder = if self.user { user()? } else { surroundings.current.clone() };
-            let chosen: anyhow::Result<Vec<Candidate>> =
-                self.plugins.iter().map(|plugin| candidate(plugin, &catalog)).collect();
-            (folder, chosen?)
-        };
-        std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
-        let path = folder.join(lock::FILE);
-        // The lock of a build holds what was built, nothing older.
-        let mut lock =
-            if self.shipped { Lock::default() } else { Lock::read(&path).map_err(anyhow::Error::msg)? };
-        for candidate in &chosen {
-            let locked = locked(candidate, &catalog, &folder)?;
-            output.note(&format!("locked {} ({})", candidate.name, locked.sha256));
-            lock.plugins.retain(|known| known.path != locked.path || known.name != locked.name);
-            lock.plugins.push(locked);
-        }
-        lock.plugins.sort_by(|a, b| (&a.name, &a.version, &a.path).cmp(&(&b.name, &b.version, &b.path)));
-        lock.write(&path).with_context(|| format!("{} cannot be written", path.display()))?;
-        Ok(ExitCode::SUCCESS)
-    }
-}
-
-/// The shipped plugins beside the program. All of them must be there.
-fn shipped_here(catalog: &Catalog) -> anyhow::Result<Vec<Candidate>> {
-    let find = |name: &str| {
-        let here = |candidate: &&Candidate| candidate.origin == Origin::Program && candidate.name == name;
-        catalog.candidates().iter().find(here).cloned()
-    };
-    let names = shipped::manifests().iter().map(|manifest| manifest.plugin.name.as_str());
-    names
-        .map(|name| match find(name) {
-            Some(candidate) => Ok(candidate),
-            None => Ok(catalog.find(name)?.0.clone()),
-        })
-        .collect()
-}
-
-/// A library by its path, or a plugin by its name.
-fn candidate(text: &str, catalog: &Catalog) -> anyhow::Result<Candidate> {
-    let path = Path::new(text);
-    if !path.is_file() {
-        return Ok(catalog.find(text)?.0.clone());
-    }
-    let path = path.canonicalize().with_context(|| format!("{text} cannot be read"))?;
-    if let Some(known) = catalog.candidates().iter().find(|known| known.path == path) {
-        return Ok(known.clone());
-    }
-    match Candidate::at(&path) {
-        Some(candidate) => Ok(candidate),
-        None => bail!(
-            "{text} is not named as a plugin's library\nhint: the plugin `a-b` is {}",
-            crate::plugin::discover::library_file("a-b")
-        ),
-    }
-}
-
-fn locked(candidate: &Candidate, catalog: &Catalog, folder: &Path) -> anyhow::Result<Locked> {
-    let image = catalog.read(candidate)?;
-    let path = candidate.path.strip_prefix(folder).unwrap_or(&candidate.path);
-    Ok(Locked {
-        name: candidate.name.clone(),
-        version: candidate.version.clone(),
-        sha256: image.sha256,
-        size: image.bytes.len() as u64,
-        path: path.display().to_string(),
-    })
 }

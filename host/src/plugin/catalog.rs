@@ -12,7 +12,7 @@ use super::manifest::{Kind, Manifest};
 use super::trust::{Mark, Policy};
 use super::verify::{self, Image};
 use super::{Plugin, elf};
-use crate::config::Plugins;
+use crate::config::{Plugins, Trust};
 
 /// The plugins of a configuration's folders.
 #[derive(Debug, Clone)]
@@ -41,6 +41,12 @@ impl Catalog {
         let candidates = discover::search(&folders);
         let policy = Policy::new(plugins.trust, &plugins.dev, surroundings);
         Catalog { folders, candidates, policy }
+    }
+
+    /// A catalog of nothing, for looking at a library wherever it is.
+    pub fn empty() -> Catalog {
+        let policy = Policy::new(Trust::Locked, &[], &Surroundings::default());
+        Catalog { folders: Vec::new(), candidates: Vec::new(), policy }
     }
 
     /// The folders that were looked in, in their order.

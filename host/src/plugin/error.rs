@@ -29,7 +29,7 @@ pub enum PluginError {
 }
 
 impl PluginError {
-    pub(super) fn refused(plugin: impl Into<String>, reason: impl Into<String>) -> Self {
+    pub(crate) fn refused(plugin: impl Into<String>, reason: impl Into<String>) -> Self {
         PluginError::Refused { plugin: plugin.into(), reason: reason.into() }
     }
 

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 /// Name of a manifest's file.
 pub const FILE: &str = "plugin.toml";
+/// Name of the signature over it.
+pub const SIGNATURE: &str = "plugin.toml.minisig";
 const LARGEST: u64 = 1 << 20;
 const EXAMPLE: &str = "hint: plugins/lora/plugin.toml in the source of coin-host is a sound one";
 

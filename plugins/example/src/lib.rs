@@ -1,5 +1,8 @@
 //! A method plugin to start from: LoRA (Hu et al. 2021, arXiv 2106.09685), a trained low-rank update beside each frozen linear.
 
+#[cfg(test)]
+mod tests;
+
 use coin_plugin_api::{Adapter, Error, Method, Registry, Result, Step, Tensor, export_plugin, nn};
 use serde::{Deserialize, Serialize};
 

@@ -1,0 +1,71 @@
+//! `coin-host plugin pack`: a plugin as one verified folder or file.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use clap::Args;
+
+use crate::cli::output::Output;
+use crate::plugin::manifest::{Build, Manifest};
+use crate::plugin::{discover, manifest, package};
+
+#[derive(Debug, Args)]
+pub(super) struct PackCommand {
+    /// Folder of the plugin's crate
+    #[arg(default_value = ".")]
+    folder: PathBuf,
+    /// The built library [default: target/release of the crate or of a folder above it]
+    #[arg(long, value_name = "FILE")]
+    library: Option<PathBuf>,
+    /// Where the package goes
+    #[arg(long, value_name = "FOLDER", default_value = "dist")]
+    out: PathBuf,
+    /// Write a folder instead of one `.tar.zst`
+    #[arg(long)]
+    as_folder: bool,
+}
+
+impl PackCommand {
+    pub(super) fn run(&self, output: &Output) -> anyhow::Result<ExitCode> {
+        let name = Manifest::read(&self.folder.join(manifest::FILE)).map(|manifest| manifest.plugin.name);
+        let library = match (&self.library, name) {
+            (Some(library), _) => library.clone(),
+            (None, Ok(name)) => built(&self.folder, &name),
+            // What is wrong with the manifest is said when the package is gathered.
+            (None, Err(_)) => self.folder.clone(),
+        };
+        let contents = package::gather(&self.folder, &library, build(&self.folder))?;
+        let path = if self.as_folder {
+            contents.write_folder(&self.out)?
+        } else {
+            contents.write_archive(&self.out)?
+        };
+        for file in &contents.manifest.files {
+            output.note(&format!("{}  {} bytes", file.path, file.size));
+        }
+        output.data(&path.display().to_string())?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The library of a plugin as cargo leaves it: in the crate's own target folder, or in that of the workspace it belongs to.
+fn built(folder: &Path, name: &str) -> PathBuf {
+    let file = Path::new("target/release").join(discover::library_file(name));
+    let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
+    let found = absolute.ancestors().map(|ancestor| ancestor.join(&file)).find(|path| path.is_file());
+    found.unwrap_or_else(|| folder.join(&file))
+}
+
+/// Where the library comes from, as far as git and rustc are there to tell.
+fn build(folder: &Path) -> Build {
+    let answer = |program: &str, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).current_dir(folder).output().ok()?;
+        let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+        (output.status.success() && !text.is_empty()).then_some(text)
+    };
+    Build {
+        commit: answer("git", &["rev-parse", "HEAD"]),
+        rustc: answer("rustc", &["--version"]),
+        glibc: None,
+    }
+}
