@@ -280,6 +280,99 @@ fn another_plugin_backbone_or_data_in_the_same_folder_is_refused() {
 }
 
 #[test]
+fn a_run_grows_and_shows_the_part_asked_for() {
+    let workspace = unfinished("none");
+    let out = workspace.path().join("out");
+    let before = written(&out, "lora");
+    let output = finish(compare(&workspace, &["--methods", "moelora"]));
+    let notes = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{notes}");
+    assert!(
+        notes.contains("the cell is there, nothing to do") && notes.contains("with 3 more cells"),
+        "{notes}"
+    );
+    assert!(!text(&output.stdout).contains("lora-ewc"), "{}", text(&output.stdout));
+    assert_eq!(Results::read(&out).expect("results.json").methods(), METHODS);
+
+    let output =
+        finish(compare(&workspace, &["--methods", "lora", "--seeds", "0,1", "--set", "references=[]"]));
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("going on in out: 2 of 4 stages are there"),
+        "{}",
+        text(&output.stderr)
+    );
+    assert_eq!(written(&out, "lora"), before, "a finished cell ran again");
+    let results = Results::read(&out).expect("results.json");
+    assert_eq!(results.cells.len(), 5);
+    assert!(results.cells.iter().all(|cell| cell.status == Status::Done));
+    assert_eq!(results.config["seeds"], serde_json::json!([0, 1]));
+    for method in METHODS.iter().chain(&["joint"]) {
+        assert_same(&reference().0, &out, method);
+    }
+    let mut again = workspace.command(&["compare", "out/config.toml", "--seeds", "0", "--out", "out"]);
+    again.env("XDG_CACHE_HOME", crate::runs::cache());
+    let output = finish(again);
+    assert!(
+        text(&output.stderr).starts_with("all 4 cells are there, nothing to do\n"),
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[test]
+fn a_changed_plugin_is_trained_again() {
+    let workspace = unfinished("moelora");
+    let out = workspace.path().join("out");
+    let path = out.join("manifest.json");
+    let change = || {
+        let mut manifest: Value =
+            serde_json::from_slice(&fs::read(&path).expect("manifest.json")).expect("JSON");
+        let methods = manifest["plugins"].as_array_mut().expect("a list");
+        let method = methods.iter_mut().find(|method| method[0] == "moelora").expect("moelora");
+        method[1][0]["sha256"] = "0".repeat(64).into();
+        fs::write(&path, serde_json::to_vec(&manifest).expect("JSON")).expect("written");
+    };
+    let (lora, moelora) = (written(&out, "lora"), written(&out, "moelora"));
+    change();
+    let output = finish(compare(&workspace, &[]));
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("method moelora is trained again"), "{}", text(&output.stderr));
+    assert_eq!(written(&out, "lora"), lora);
+    assert_ne!(written(&out, "moelora"), moelora);
+    assert_same(&reference().0, &out, "moelora");
+
+    change();
+    let output = finish(compare(&workspace, &[]));
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(message.contains("plugin `moelora`") && message.contains("`--redo moelora`"), "{message}");
+    succeed(compare(&workspace, &["--methods", "moelora", "--redo", "moelora"]));
+    assert_eq!(written(&out, "lora"), lora);
+    for method in METHODS.iter().chain(&["joint"]) {
+        assert_same(&reference().0, &out, method);
+    }
+    let output = finish(compare(&workspace, &["--redo", "moelore"]));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("did you mean `moelora`?"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_folder_with_something_else_in_it_is_refused() {
+    let workspace = workspace(SMALL).file("out/notes.txt", "mine");
+    let output = finish(compare(&workspace, &[]));
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(message.contains("out is not empty and holds no run\nhint: "), "{message}");
+    assert_eq!(fs::read_dir(workspace.path().join("out")).expect("a folder").count(), 1);
+    fs::remove_dir_all(workspace.path().join("out")).expect("removed");
+    fs::write(workspace.path().join("out"), "a file").expect("written");
+    let output = finish(compare(&workspace, &[]));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("out is a file, not the folder of a run\nhint: "));
+}
+
+#[test]
 fn a_folder_in_use_is_refused() {
     let workspace = unfinished("lora");
     let lock = fs::File::create(workspace.path().join("out/.lock")).expect("the lock");

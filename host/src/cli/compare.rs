@@ -43,7 +43,7 @@ pub(crate) struct CompareCommand {
     /// Write a value over the configuration's: `training.steps=40`
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Folder of the run; a run that is there already goes on [default: runs/NAME]
+    /// Folder of the run; one that is there goes on, also with more methods, orders or seeds [default: runs/NAME]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
     /// Cells at a time [default: one on a GPU, else as many as the cores carry]
@@ -58,6 +58,9 @@ pub(crate) struct CompareCommand {
     /// Leave out what cannot run instead of stopping before the first cell
     #[arg(long)]
     keep_going: bool,
+    /// Train these methods again in a folder that has their cells already, or `all`
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    redo: Vec<String>,
     /// Look for plugins here first
     #[arg(long, value_name = "FOLDER")]
     plugin_dir: Vec<String>,
@@ -80,13 +83,16 @@ impl CompareCommand {
             out,
             jobs: self.jobs.map(usize::from),
             keep_going: self.keep_going,
+            redo: self.redo.clone(),
             quiet: output.quiet(),
         };
         if self.dry_run {
             return self.plan(&arguments, output);
         }
         let outcome = compare::run(&arguments)?;
-        let results = Results::read(&outcome.results)?;
+        let whole = Results::read(&outcome.results)?;
+        let cells = whole.cells.len();
+        let results = Plan::new(&arguments.config).part(whole);
         if self.json {
             output.json(&results)?;
         } else {
@@ -95,7 +101,13 @@ impl CompareCommand {
         for (reference, message) in &outcome.failures {
             output.error(&format!("reference run {reference}: {message}"));
         }
-        output.note(&format!("results: {}", outcome.results.display()));
+        let hidden = match cells - results.cells.len() {
+            0 => String::new(),
+            1 => String::from(", with 1 more cell"),
+            more => format!(", with {more} more cells"),
+        };
+        output.note(&format!("results: {}{hidden}", outcome.results.display()));
+        output.note(&format!("report: {}", outcome.report.display()));
         Ok(if outcome.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::compare::agreement::ALL;
 use crate::compare::arguments::Outcome;
 use crate::compare::plan::{Cell, Plan};
 use crate::compare::protocol::{Refusal, Work};
@@ -15,24 +16,41 @@ use crate::report::results::{CellResult, Cost, FILE_NAME, Joint, References, Res
 /// What a run has so far.
 pub struct Gathered {
     out: PathBuf,
+    /// Of the whole run, with the cells that are not asked for now.
     results: Results,
+    /// What is asked for now.
+    plan: Plan,
     /// References that could not be made, by name.
     failures: Vec<(String, String)>,
 }
 
 impl Gathered {
-    /// Takes over what an earlier run in this folder finished; everything else is pending, with what was measured of it.
-    pub fn begin(out: &Path, config: &RunConfig, refusals: &[Refusal]) -> Result<Gathered> {
-        let tasks = config.tasks.iter().map(|(name, _)| name.clone()).collect();
-        let mut results = Results::new(&config.name, tasks);
-        results.config = serde_json::to_value(config)?;
+    /// Takes over what earlier comparisons in this folder finished; everything else that is asked for is pending, with what was
+    /// measured of it. `whole` is the run that `asked` is a part of; of the methods in `redo` nothing is taken over, and their files
+    /// are removed.
+    pub fn begin(
+        out: &Path,
+        whole: &RunConfig,
+        asked: &RunConfig,
+        refusals: &[Refusal],
+        redo: &[String],
+    ) -> Result<Gathered> {
+        let tasks = whole.tasks.iter().map(|(name, _)| name.clone()).collect();
+        let mut results = Results::new(&whole.name, tasks);
+        results.config = serde_json::to_value(whole)?;
         let before = match out.join(FILE_NAME).is_file() {
             true => Some(Results::read(out)?),
             false => None,
         };
-        for cell in Plan::new(config).cells {
-            let known = before.as_ref().and_then(|before| before.cells.iter().find(|known| is(known, &cell)));
-            let mut result = known.cloned().unwrap_or_else(|| CellResult {
+        let plan = Plan::new(asked);
+        for cell in Plan::new(whole).cells {
+            let known = before.iter().flat_map(|before| &before.cells).find(|known| cell.is(known));
+            let is_asked = plan.cells.contains(&cell);
+            if known.is_none() && !is_asked {
+                continue;
+            }
+            let kept = known.filter(|_| !redo.contains(&cell.method)).cloned();
+            let mut result = kept.unwrap_or_else(|| CellResult {
                 method: cell.method.clone(),
                 order: cell.order.clone(),
                 seed: cell.seed,
@@ -43,7 +61,7 @@ impl Gathered {
                 cost: Cost::default(),
                 plugins: Vec::new(),
             });
-            if result.status != Status::Done {
+            if is_asked && result.status != Status::Done {
                 let refusal = refusals.iter().find(|refusal| refusal.method.as_ref() == Some(&cell.method));
                 result.status = if refusal.is_some() { Status::Failed } else { Status::Pending };
                 result.error = refusal.map(|refusal| refusal.message.clone());
@@ -51,9 +69,47 @@ impl Gathered {
             results.cells.push(result);
         }
         results.references = before.map(|before| before.references).unwrap_or_default();
-        let gathered = Gathered { out: out.to_path_buf(), results, failures: Vec::new() };
+        let mut gathered = Gathered { out: out.to_path_buf(), results, plan, failures: Vec::new() };
+        gathered.forget(whole, redo)?;
         gathered.write()?;
         Ok(gathered)
+    }
+
+    /// Removes the files of these methods and of the references that are made with them.
+    fn forget(&mut self, config: &RunConfig, methods: &[String]) -> Result<()> {
+        let mut folders: Vec<PathBuf> =
+            methods.iter().map(|method| Path::new("cells").join(method)).collect();
+        if methods.iter().any(|method| method == ALL) {
+            self.results.references.clear();
+            folders.push(PathBuf::from("references"));
+        } else if config.references.iter().any(|reference| methods.contains(&reference.method)) {
+            self.results.references.values_mut().for_each(|reference| reference.joint.clear());
+            folders.push(Path::new("references").join("joint"));
+        }
+        for folder in folders.iter().map(|folder| self.out.join(folder)).filter(|folder| folder.is_dir()) {
+            std::fs::remove_dir_all(&folder)
+                .with_context(|| format!("{} cannot be removed", folder.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Stages that are answered, and stages in all, of what is asked for. A joint training has one.
+    pub fn stages(&self) -> (usize, usize) {
+        let tasks = self.results.tasks.len();
+        let answered = |cell: &CellResult| {
+            let rows = cell.scorers.values().next().map_or(&[][..], |scorer| &scorer.matrix.rows);
+            rows.iter().filter(|row| row.iter().any(Option::is_some)).count()
+        };
+        let of_cells: usize = self.asked().map(answered).sum();
+        let joint = self.results.references.values().next().map_or(&[][..], |reference| &reference.joint);
+        let references = &self.plan.references;
+        let trained = references.iter().filter(|(_, seed)| joint.iter().any(|known| known.seed == *seed));
+        (of_cells + trained.count(), self.plan.cells.len() * tasks + references.len())
+    }
+
+    /// The results of the cells that are asked for.
+    fn asked(&self) -> impl Iterator<Item = &CellResult> {
+        self.results.cells.iter().filter(|result| self.plan.cells.iter().any(|cell| cell.is(result)))
     }
 
     /// Whether a piece of work is done.
@@ -61,7 +117,7 @@ impl Gathered {
         let references = &self.results.references;
         match work {
             Work::Cell { cell } => {
-                let known = self.results.cells.iter().find(|known| is(known, cell));
+                let known = self.results.cells.iter().find(|known| cell.is(known));
                 known.is_some_and(|known| known.status != Status::Pending)
             }
             Work::Joint { seed, .. } => {
@@ -77,7 +133,7 @@ impl Gathered {
     }
 
     fn known(&mut self, cell: &Cell) -> Result<&mut CellResult> {
-        let known = self.results.cells.iter_mut().find(|known| is(known, cell));
+        let known = self.results.cells.iter_mut().find(|known| cell.is(known));
         known.with_context(|| format!("no cell is named {cell}"))
     }
 
@@ -179,19 +235,15 @@ impl Gathered {
         let page = self.out.join("report.html");
         std::fs::write(&page, html::page(&self.results))
             .with_context(|| format!("{} cannot be written", page.display()))?;
-        let count = |status: Status| self.results.cells.iter().filter(|cell| cell.status == status).count();
+        let count = |status: Status| self.asked().filter(|cell| cell.status == status).count();
         Ok(Outcome {
             results: self.out.join(FILE_NAME),
+            report: page,
             finished: count(Status::Done),
             failed: count(Status::Failed) + self.failures.len(),
             failures: self.failures,
         })
     }
-}
-
-/// Whether a result is that of a cell.
-fn is(result: &CellResult, cell: &Cell) -> bool {
-    (&result.method, &result.order, result.seed) == (&cell.method, &cell.order, cell.seed)
 }
 
 #[cfg(test)]
@@ -244,16 +296,66 @@ mod tests {
     fn a_running_cell_is_written_with_its_rows_and_is_pending_when_the_run_goes_on() {
         let (folder, config) = (tempfile::tempdir().unwrap(), quickstart());
         let (cell, result) = measured(&config);
-        let mut gathered = Gathered::begin(folder.path(), &config, &[]).unwrap();
+        let mut gathered = Gathered::begin(folder.path(), &config, &config, &[], &[]).unwrap();
         gathered.measured(&cell, result.clone()).unwrap();
         let written = Results::read(folder.path()).unwrap();
         assert_eq!(written.cells[0], result);
         assert!(written.cells[1..].iter().all(|cell| cell.status == Status::Pending));
 
-        let again = Gathered::begin(folder.path(), &config, &[]).unwrap();
+        let again = Gathered::begin(folder.path(), &config, &config, &[], &[]).unwrap();
         assert!(!again.has(&Work::Cell { cell }), "it goes on");
         let expected = CellResult { status: Status::Pending, ..result };
         assert_eq!(Results::read(folder.path()).unwrap().cells[0], expected);
+    }
+
+    #[test]
+    fn a_part_is_shown_and_the_rest_is_kept() {
+        let (folder, whole) = (tempfile::tempdir().unwrap(), quickstart());
+        let (cell, result) = measured(&whole);
+        let done = CellResult { status: Status::Done, ..result };
+        let mut gathered = Gathered::begin(folder.path(), &whole, &whole, &[], &[]).unwrap();
+        assert_eq!(gathered.stages(), (0, 4 * 8 + 1));
+        gathered.measured(&cell, done.clone()).unwrap();
+        assert_eq!(gathered.stages(), (1, 4 * 8 + 1));
+
+        let part = RunConfig { methods: whole.methods[1..2].to_vec(), seeds: vec![0, 1], ..whole.clone() };
+        let grown = whole.grown(&part).unwrap();
+        let gathered = Gathered::begin(folder.path(), &grown, &part, &[], &[]).unwrap();
+        assert_eq!(gathered.stages(), (0, 2 * 8 + 2));
+        let written = Results::read(folder.path()).unwrap();
+        assert_eq!((written.cells.len(), &written.cells[0]), (4 + 1, &done));
+        let shown = Plan::new(&part).part(written);
+        let shown: Vec<_> = shown.cells.iter().map(|cell| (cell.method.as_str(), cell.seed)).collect();
+        assert_eq!(shown, [("moelora", 0), ("moelora", 1)]);
+    }
+
+    #[test]
+    fn of_a_method_that_is_done_again_nothing_is_left() {
+        let (folder, config) = (tempfile::tempdir().unwrap(), quickstart());
+        let (cell, result) = measured(&config);
+        let done = CellResult { status: Status::Done, ..result };
+        let joint = |gathered: &mut Gathered| {
+            let references = References {
+                joint: vec![Joint { seed: 0, scores: vec![Some(1.0); 8] }],
+                ..References::default()
+            };
+            gathered.results.references = BTreeMap::from([(String::from("official"), references)]);
+        };
+        for (redo, cells, references) in [("lora", false, false), ("moelora", true, true), (ALL, true, false)]
+        {
+            let mut gathered = Gathered::begin(folder.path(), &config, &config, &[], &[]).unwrap();
+            joint(&mut gathered);
+            gathered.measured(&cell, done.clone()).unwrap();
+            for path in ["cells/lora/coin/0", "cells/moelora/coin/0", "references/joint/0"] {
+                std::fs::create_dir_all(folder.path().join(path)).unwrap();
+            }
+            let redo = [String::from(redo)];
+            let gathered = Gathered::begin(folder.path(), &config, &config, &[], &redo).unwrap();
+            assert_eq!(gathered.has(&Work::Cell { cell: cell.clone() }), cells, "{redo:?}");
+            assert_eq!(folder.path().join("cells/lora").is_dir(), cells, "{redo:?}");
+            assert_eq!(folder.path().join("references/joint").is_dir(), references, "{redo:?}");
+            assert_eq!(gathered.has(&Work::Joint { reference: 0, seed: 0 }), references, "{redo:?}");
+        }
     }
 
     #[test]
@@ -265,7 +367,7 @@ mod tests {
             CellResult { status: Status::Failed, error: Some(String::from("it crashed")), ..result.clone() };
         let reply = CellResult { scorers: BTreeMap::new(), cost: Cost::default(), ..failed.clone() };
         for crashed in [false, true] {
-            let mut gathered = Gathered::begin(folder.path(), &config, &[]).unwrap();
+            let mut gathered = Gathered::begin(folder.path(), &config, &config, &[], &[]).unwrap();
             gathered.measured(&cell, result.clone()).unwrap();
             match crashed {
                 false => gathered.cell(&work, reply.clone()).unwrap(),

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Reference, RunConfig};
+use crate::report::results::{CellResult, Results};
 
 /// One method on one order with one seed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -12,6 +13,13 @@ pub struct Cell {
     pub method: String,
     pub order: String,
     pub seed: u64,
+}
+
+impl Cell {
+    /// Whether a result is that of this cell.
+    pub fn is(&self, result: &CellResult) -> bool {
+        (&self.method, &self.order, self.seed) == (&result.method, &result.order, result.seed)
+    }
 }
 
 impl fmt::Display for Cell {
@@ -69,6 +77,18 @@ impl Plan {
             references,
             config: config.content_hash(),
         }
+    }
+}
+
+impl Plan {
+    /// The part of a run's results that this plan asks for.
+    pub fn part(&self, mut results: Results) -> Results {
+        let asked = |result: &CellResult| self.cells.iter().any(|cell| cell.is(result));
+        results.cells.retain(asked);
+        for reference in results.references.values_mut() {
+            reference.joint.retain(|joint| self.references.iter().any(|(_, seed)| *seed == joint.seed));
+        }
+        results
     }
 }
 

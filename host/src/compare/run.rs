@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::compare::agreement::{self, ALL};
 use crate::compare::arguments::{CompareArguments, Outcome};
 use crate::compare::check::{Refused, check, hang};
 use crate::compare::event::{CellEvent, Line};
@@ -19,6 +20,7 @@ use crate::compare::protocol::{Reply, Work};
 use crate::compare::work_units;
 use crate::compare::world;
 use crate::config::{Location, RunConfig};
+use crate::report::results::FILE_NAME;
 
 /// Between two looks at silent workers.
 const WATCH: Duration = Duration::from_secs(1);
@@ -32,37 +34,80 @@ pub fn run(arguments: &CompareArguments) -> Result<Outcome> {
         let message = "more than one joint reference\nhint: `references = [\"joint:METHOD\"]` names the method whose stack it trains";
         return Err(Refused::configuration(message.to_string()).into());
     }
-    manifest::agree(&arguments.out, &arguments.config)?;
+    let out = &arguments.out;
+    usable(out)?;
+    let began = Manifest::read(out)?;
+    let whole = agreement::grown(out, began.as_ref(), &arguments.config)?;
     for (_, task) in &arguments.config.tasks {
         if matches!(task.root, Location::Builtin(_)) {
             world::root(&task.root)?;
         }
     }
     let checked = check(arguments)?;
+    let redo = agreement::to_redo(out, began.as_ref(), &arguments.config, &checked, &arguments.redo)?;
+    world::writable(out)?;
+    let _lock = manifest::lock(out)?;
+    // Before the manifest names other plugins, nothing that the old ones made is left.
+    let mut gathered = Gathered::begin(out, &whole, &arguments.config, &checked.refusals, &redo)?;
+    let mut manifest = Manifest::new(&whole, &checked.refusals, checked.plugins, checked.inputs);
+    if let Some(began) = &began {
+        manifest.keep(began);
+    }
+    manifest.write(out)?;
     let config = checked.config;
-    manifest::agree_on_plugins(&arguments.out, &checked.plugins, &checked.inputs.datasets)?;
-    manifest::agree_on_content(&arguments.out, &checked.inputs.content)?;
-    world::writable(&arguments.out)?;
-    let _lock = manifest::lock(&arguments.out)?;
-    Manifest::new(&arguments.config, &checked.refusals, checked.plugins, checked.inputs)
-        .write(&arguments.out)?;
-    let mut gathered = Gathered::begin(&arguments.out, &arguments.config, &checked.refusals)?;
     let queue: VecDeque<Work> = works(&config).into_iter().filter(|work| !gathered.has(work)).collect();
     let jobs = arguments.jobs.unwrap_or_else(|| default_jobs(&config)).clamp(1, queue.len().max(1));
     let units = work_units::of(&config, queue.iter());
     let mut pool = Pool {
         config: &config,
-        out: &arguments.out,
+        out,
         scratch: tempfile::tempdir().context("no temporary folder can be made")?,
         progress: Progress::on_stderr(&units, jobs, arguments.quiet),
         queue,
         workers: Vec::new(),
         started: 0,
     };
+    if pool.queue.is_empty() {
+        pool.progress.note(&nothing_to_do(&config));
+        return gathered.finish();
+    }
+    if began.is_some() {
+        let (kept, of) = gathered.stages();
+        let stages = if of == 1 { "stage is" } else { "stages are" };
+        pool.progress.note(&format!("going on in {}: {kept} of {of} {stages} there", out.display()));
+    }
+    for method in redo.iter().filter(|method| *method != ALL) {
+        pool.progress.note(&format!("method {method} is trained again from its beginning"));
+    }
     let finished = pool.work(jobs, &mut gathered);
     pool.progress.finish();
     finished?;
     gathered.finish()
+}
+
+/// What a run says that finds everything done.
+fn nothing_to_do(config: &RunConfig) -> String {
+    match Plan::new(config).cells.len() {
+        1 => String::from("the cell is there, nothing to do"),
+        cells => format!("all {cells} cells are there, nothing to do"),
+    }
+}
+
+/// Refuses a folder with something else in it than a run.
+fn usable(out: &Path) -> Result<()> {
+    let refuse = |what: &str| {
+        let message = format!("{} {what}\nhint: name a new folder with --out", out.display());
+        Err(Refused::configuration(message).into())
+    };
+    if out.exists() && !out.is_dir() {
+        return refuse("is a file, not the folder of a run");
+    }
+    let Ok(mut entries) = std::fs::read_dir(out) else { return Ok(()) };
+    // The lock comes first, and stays.
+    if entries.next().is_some() && !out.join(manifest::LOCK).is_file() && !out.join(FILE_NAME).is_file() {
+        return refuse("is not empty and holds no run");
+    }
+    Ok(())
 }
 
 /// All that is to be done: cells first, since they take longest, then references.

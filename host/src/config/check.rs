@@ -146,6 +146,12 @@ fn check_value(tree: &Tree, path: &str, value: &Value, kind: &Kind) -> Result<()
                 check_order(item).map_err(|fault| fault.at(tree.origins.of(&path)).key(path))
             })
         }
+        Kind::Reference => match value {
+            Value::InlineTable(table) if table.len() == 3 && table.contains_key("method") => {
+                stack::check(tree, &join(path, "stack"), table.get("stack").ok_or_else(wrong)?)
+            }
+            _ => check_value(tree, path, value, &Kind::Text).map_err(|_| wrong()),
+        },
         Kind::Stack => stack::check(tree, path, value),
         Kind::Open => {
             let table = value.as_inline_table().ok_or_else(wrong)?;

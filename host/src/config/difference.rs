@@ -1,12 +1,16 @@
-//! Whether two resolved configurations describe the same run: what a run that goes on has to agree in.
+//! Whether two resolved configurations describe the same run: what a run that goes on has to agree in, and what may be added to it.
 
 use sha2::{Digest, Sha256};
 
 use crate::config::RunConfig;
 use crate::config::flat::flat;
 
-/// Where plugins are looked for does not make a run another one: its manifest holds the hashes of those it loaded.
-const NO_PART_OF_THE_RUN: &[&str] = &["plugins.dirs"];
+/// Where plugins are looked for, and why they are trusted, does not make a run another one: its manifest holds the hashes of those it
+/// loaded.
+const NO_PART_OF_THE_RUN: &[&str] = &["plugins.dirs", "plugins.dev", "plugins.trust"];
+
+/// Lines after which a list of differences is cut.
+const SHOWN: usize = 8;
 
 /// A key in which two configurations differ; values as JSON, `None` where a side has no such key.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,6 +53,100 @@ impl RunConfig {
         }
         differences
     }
+}
+
+impl RunConfig {
+    /// This run with the seeds, methods, orders and references that `asked` has beyond it. What only one of the two has is no
+    /// disagreement: it adds cells, or leaves them away.
+    ///
+    /// # Errors
+    /// What makes `asked` another run, in a few lines.
+    pub fn grown(&self, asked: &RunConfig) -> Result<RunConfig, Vec<String>> {
+        let (before, after) = (self.shared_with(asked), asked.shared_with(self));
+        let differences = before.differences(&after);
+        if !differences.is_empty() {
+            return Err(collapsed(&before, &after, &differences));
+        }
+        Ok(RunConfig {
+            seeds: joined(&self.seeds, &asked.seeds, |a, b| a == b),
+            orders: joined(&self.orders, &asked.orders, |a, b| a.name == b.name),
+            methods: joined(&self.methods, &asked.methods, |a, b| a.0 == b.0),
+            references: if asked.references.is_empty() { &self.references } else { &asked.references }
+                .clone(),
+            ..asked.clone()
+        })
+    }
+
+    /// Without what `other` does not have of those things that span the grid; the rest in an order that does not depend on either.
+    fn shared_with(&self, other: &RunConfig) -> RunConfig {
+        let mut shared = self.clone();
+        shared.seeds.clear();
+        shared.orders.retain(|order| other.orders.iter().any(|known| known.name == order.name));
+        shared.orders.sort_by(|a, b| a.name.cmp(&b.name));
+        shared.methods.retain(|(name, _)| other.method(name).is_some());
+        shared.methods.sort_by(|a, b| a.0.cmp(&b.0));
+        if other.references.is_empty() {
+            shared.references.clear();
+        }
+        shared
+    }
+}
+
+/// The items of both lists: in the order of the second if it has all of them, else those that it adds last.
+fn joined<T: Clone>(before: &[T], after: &[T], same: impl Fn(&T, &T) -> bool) -> Vec<T> {
+    let misses = |list: &[T], item: &T| !list.iter().any(|known| same(known, item));
+    if !before.iter().any(|item| misses(after, item)) {
+        return after.to_vec();
+    }
+    let added = after.iter().filter(|item| misses(before, item));
+    before.iter().chain(added).cloned().collect()
+}
+
+/// Differences as a user reads them: tasks and orders by name, a stack once, and not too many.
+fn collapsed(before: &RunConfig, after: &RunConfig, differences: &[Difference]) -> Vec<String> {
+    let beyond = |a: &RunConfig, b: &RunConfig| -> Vec<String> {
+        a.tasks.iter().map(|(name, _)| name.clone()).filter(|name| b.task(name).is_none()).collect()
+    };
+    let (gone, new) = (beyond(before, after), beyond(after, before));
+    let mut lines = Vec::new();
+    for (names, place) in [(&gone, "there, not now"), (&new, "now, not there")] {
+        if !names.is_empty() {
+            let noun = if names.len() == 1 { "task" } else { "tasks" };
+            lines.push(format!("{noun} {}: {place}", names.join(", ")));
+        }
+    }
+    let has = |key: &str| differences.iter().any(|difference| difference.key == key);
+    for difference in differences {
+        let parts: Vec<&str> = difference.key.split('.').collect();
+        let key = match parts[..] {
+            ["tasks", name, ..] if gone.iter().chain(&new).any(|known| known == name) => continue,
+            // They follow from the tasks.
+            ["orders", ..] if !gone.is_empty() || !new.is_empty() => continue,
+            ["orders", number, "tasks"] => {
+                let order = number.parse().ok().and_then(|number: usize| before.orders.get(number));
+                format!("order {}", order.map_or(number, |order| &order.name))
+            }
+            ["references", number, "stack", ..] => {
+                let reference = number.parse().ok().and_then(|number: usize| before.references.get(number));
+                let method = reference.map_or("", |reference| reference.method.as_str());
+                if has(&format!("methods.{method}.{}", parts[2..].join("."))) {
+                    continue;
+                }
+                difference.key.clone()
+            }
+            _ => difference.key.clone(),
+        };
+        let show = |value: &Option<String>| value.clone().unwrap_or_else(|| String::from("nothing"));
+        lines.push(match (&difference.before, &difference.after) {
+            (None, None) => String::from("the order of tasks"),
+            (then, now) => format!("{key}: {} there, {} now", show(then), show(now)),
+        });
+    }
+    if lines.len() > SHOWN {
+        let more = lines.split_off(SHOWN - 1).len();
+        lines.push(format!("and {more} more"));
+    }
+    lines
 }
 
 fn rows(config: &RunConfig) -> Vec<(String, String)> {

@@ -16,7 +16,7 @@ pub struct RawConfig {
     pub name: Option<String>,
     pub seeds: Option<Vec<u64>>,
     pub orders: Option<Vec<RawOrder>>,
-    pub references: Option<Vec<String>>,
+    pub references: Option<Vec<RawReference>>,
     pub backbone: RawBackbone,
     pub training: RawTraining,
     pub evaluation: RawEvaluation,
@@ -35,6 +35,16 @@ pub enum RawOrder {
     Name(String),
     Tasks(Vec<String>),
     Named { name: String, tasks: Vec<String> },
+}
+
+/// An item of `references`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub enum RawReference {
+    /// `joint` or `joint:METHOD`.
+    Name(String),
+    /// As a resolved configuration has it.
+    Written(crate::config::Reference),
 }
 
 /// `[backbone]`.

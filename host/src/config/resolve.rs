@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::raw::{RawConfig, RawMethod, RawOrder, RawTask, RawTraining};
+use crate::config::raw::{RawConfig, RawMethod, RawOrder, RawReference, RawTask, RawTraining};
 use crate::config::{
     Backbone, ConfigError, Device, Dtype, Evaluation, Location, Method, Order, Origin, Origins, Plugins,
     Protocol, Reference, ReferenceKind, RunConfig, Scheduler, Task, Training, Trust, nearest, orders,
@@ -227,12 +227,19 @@ impl Resolver<'_> {
 
     fn references(
         &self,
-        raw: &[String],
+        raw: &[RawReference],
         methods: &[(String, Method)],
     ) -> Result<Vec<Reference>, ConfigError> {
         let mut references: Vec<Reference> = Vec::new();
         for (index, text) in raw.iter().enumerate() {
             let key = format!("references.{index}");
+            let text = match text {
+                RawReference::Name(text) => text,
+                RawReference::Written(reference) => {
+                    references.push(reference.clone());
+                    continue;
+                }
+            };
             let (kind, name) =
                 text.split_once(':').map_or((text.as_str(), None), |(kind, name)| (kind, Some(name)));
             if kind != "joint" {

@@ -29,6 +29,8 @@ pub enum Kind {
     Pair(&'static Kind),
     /// Names of orders, lists of task names, or `{ name, tasks }`.
     Orders,
+    /// `joint`, `joint:METHOD`, or `{ kind, method, stack }`.
+    Reference,
     /// Tables with a `plugin` and that plugin's keys.
     Stack,
     /// Any keys: another part of the program checks them.
@@ -95,7 +97,7 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "references",
-        List { of: &Form("`joint` or `joint:METHOD`"), least: 0 },
+        List { of: &Kind::Reference, least: 0 },
         Value("[]"),
         "Runs that the metrics are held against. `joint` trains on all tasks at once, with the first method's stack or that of the method named. Zero-shot and blind scores are always there.",
     ),
@@ -295,6 +297,7 @@ impl Kind {
             List { of, .. } => format!("a list that is not empty: {}", of.words()),
             Pair(of) => format!("two numbers, each {}", of.words().trim_start_matches("a number ")),
             Orders => "a list of orders".into(),
+            Kind::Reference => "`joint` or `joint:METHOD`".into(),
             Stack => "a list of tables, each with a `plugin`".into(),
             Open => "a table".into(),
         }

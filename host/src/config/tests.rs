@@ -347,6 +347,84 @@ fn a_run_that_goes_on_is_told_the_keys_that_differ() {
     assert_ne!(before.content_hash(), swapped.content_hash());
 }
 
+fn with(request: Request<'_>) -> RunConfig {
+    load(&request).unwrap().config
+}
+
+#[test]
+fn a_run_grows_by_methods_seeds_and_orders() {
+    let all = with(Request::default());
+    let two = ["lora".to_string(), "lora-ewc".to_string()];
+    let orders = ["coin".to_string(), "alphabetical".to_string()];
+    let part = with(Request { methods: &two, seeds: &[3, 0], orders: &orders, ..Request::default() });
+    let names = |config: &RunConfig| -> Vec<String> {
+        let methods = config.methods.iter().map(|(name, _)| name.clone());
+        methods.chain(config.orders.iter().map(|order| order.name.clone())).collect()
+    };
+    let grown = all.grown(&part).unwrap();
+    let everything = ["lora", "moelora", "lora-replay", "lora-ewc", "coin", "alphabetical"];
+    assert_eq!((names(&grown), &grown.seeds[..]), (everything.map(String::from).to_vec(), &[3, 0][..]));
+    let grown = part.grown(&all).unwrap();
+    assert_eq!((names(&grown), &grown.seeds[..]), (everything.map(String::from).to_vec(), &[3, 0][..]));
+    assert_eq!(grown.grown(&all).unwrap(), grown);
+    let alone = RunConfig { references: Vec::new(), ..part.clone() };
+    assert_eq!(all.grown(&alone).unwrap().references, all.references);
+    assert_eq!(alone.grown(&all).unwrap().references, all.references);
+}
+
+#[test]
+fn another_run_is_told_apart_in_a_few_lines() {
+    let all = with(Request::default());
+    let told = |request: Request<'_>| all.grown(&with(request)).unwrap_err().join("\n");
+    let tasks = ["gqa".to_string(), "vizwiz".to_string()];
+    assert_eq!(
+        told(Request { tasks: &tasks, ..Request::default() }),
+        "tasks scienceqa, textvqa, imagenet, grounding, vqav2, ocrvqa: there, not now"
+    );
+    let set = ["training.steps=3".to_string(), "methods.lora.stack.lora.r=8".to_string()];
+    let r = all.methods[0].1.stack[0].config["r"].clone();
+    assert_eq!(
+        told(Request { set: &set, methods: &["lora".to_string()], ..Request::default() }),
+        format!("training.steps: 80 there, 3 now\nmethods.lora.stack.0.r: {r} there, 8 now")
+    );
+    // Drawn from another seed, under the same name.
+    let orders = ["random:1".to_string()];
+    let drawn = |seed: u64| with(Request { seeds: &[seed], orders: &orders, ..Request::default() });
+    let order = drawn(0).grown(&drawn(1)).unwrap_err().join("\n");
+    assert!(order.starts_with("order random-1: [\"") && order.lines().count() == 1, "{order}");
+    let mut swapped = all.clone();
+    swapped.tasks.swap(0, 1);
+    assert_eq!(all.grown(&swapped).unwrap_err(), ["the order of tasks"]);
+    let training =
+        ["batch_size=1", "learning_rate=1", "weight_decay=1", "epsilon=1", "clip_norm=2", "accumulate=2"];
+    let evaluation = ["batch_size=1", "limit=2", "scorers=[\"coin\"]"];
+    let set: Vec<String> = training
+        .iter()
+        .map(|key| format!("training.{key}"))
+        .chain(evaluation.iter().map(|key| format!("evaluation.{key}")))
+        .collect();
+    let told = told(Request { set: &set, ..Request::default() });
+    assert!(told.lines().count() == 8 && told.ends_with("\nand 2 more"), "{told}");
+}
+
+#[test]
+fn the_configuration_of_a_run_is_read_again() {
+    let (one, orders) = (["moelora".to_string()], ["random:2".to_string()]);
+    let set = ["tasks.gqa.instruction=\"none\"".to_string(), "training.epochs=0.5".to_string()];
+    for request in [
+        Request::default(),
+        // Joint training follows a method that is not part of the run.
+        Request { methods: &one, orders: &orders, seeds: &[0, 7], set: &set, ..Request::default() },
+    ] {
+        let config = with(request);
+        let text = toml::to_string(&config).unwrap();
+        assert_eq!(load_text(&text, Request::default()).unwrap().config, config);
+    }
+    let wrong = "references = [{ kind = \"joint\", method = \"lora\", stack = [] }]\n";
+    let fault = load_text(&format!("{wrong}{RUN}"), Request::default()).unwrap_err().to_string();
+    assert!(fault.contains("references.0.stack"), "{fault}");
+}
+
 proptest! {
     #[test]
     fn what_is_written_out_reads_back_equal(
