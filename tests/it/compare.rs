@@ -93,6 +93,32 @@ fn json_is_results_json() {
 }
 
 #[test]
+fn flips_are_counted_and_change_no_figure() {
+    let broken =
+        "[methods.broken]\nstack = [{ plugin = \"stress\", fault = \"nan\", hook = \"merged_delta\" }]\n";
+    let workspace = workspace(&format!("{SMALL}\n{broken}"));
+    let counted = ["--methods", "lora,moelora,broken", "--set", "evaluation.count_flips=3"];
+    let printed = succeed(compare(&workspace, &[&counted[..], &["--set", "references=[]"]].concat()));
+    let out = workspace.path().join("out");
+    let results = Results::read(&out).expect("results.json");
+    let flips = |number: usize| results.cells[number].flips.expect("counted");
+    // Three items, two stages, two tasks.
+    assert_eq!(flips(0).compared, 12);
+    assert!(flips(0).flipped <= 1, "in float32 folding rounds in the last bits only: {:?}", flips(0));
+    assert_eq!((flips(1).compared, flips(1).flipped), (0, 0), "a router cannot be folded");
+    assert_eq!((flips(2).compared, flips(2).flipped), (12, 12), "what is folded is not what was trained");
+    let expected = Results::read(&reference().0).expect("results.json");
+    for number in [0, 1] {
+        let rows = |results: &Results| results.cells[number].scorers["official"].matrix.rows.clone();
+        assert_eq!(rows(&results), rows(&expected));
+        assert_eq!(expected.cells[number].flips, None);
+    }
+    assert!(printed.contains("flips: broken, order written, seed 0: folding"), "{printed}");
+    let page = fs::read_to_string(out.join("report.html")).expect("report.html");
+    assert!(page.contains("12 of 12"), "{page}");
+}
+
+#[test]
 fn replay_and_ewc_work_from_the_second_stage_on() {
     let (out, _) = reference();
     for line in metrics(out, "lora-replay") {

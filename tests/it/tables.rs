@@ -40,6 +40,7 @@ fn cell(method: &str, seed: u64, kept: f64) -> CellResult {
         error: None,
         tasks: Vec::new(),
         scorers: BTreeMap::from([("official".to_owned(), ScorerResult { matrix, metrics })]),
+        flips: None,
         cost: Cost {
             trainable_parameters: 319_815_680,
             stored_bytes: 1_279_262_720 + seed,
@@ -63,6 +64,7 @@ fn failed(method: &str, seed: u64, reason: &str) -> CellResult {
         status: Status::Failed,
         error: Some(reason.to_owned()),
         scorers: BTreeMap::new(),
+        flips: None,
         cost: Cost::default(),
         ..cell(method, seed, 0.0)
     }

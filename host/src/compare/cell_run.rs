@@ -17,7 +17,7 @@ use crate::eval::metrics::Metrics;
 use crate::eval::scorer::Scorer;
 use crate::ops::live_handles;
 use crate::plugin::hook::Hook;
-use crate::report::results::{Cost, ScorerResult};
+use crate::report::results::{Cost, Flips, ScorerResult};
 use crate::train::cell::{Cell, Position, Strategies};
 use crate::train::checkpoint;
 use crate::train::stage::{self, Running};
@@ -35,6 +35,8 @@ pub struct Progress {
     pub answered: usize,
     /// By scorer; row = after stage, column = task in training order.
     pub matrices: BTreeMap<String, Matrix>,
+    #[serde(default)]
+    pub flips: Flips,
     pub cost: Cost,
     pub fresh_rows: u64,
     /// Length of `metrics.jsonl`.
@@ -100,6 +102,7 @@ impl CellRun<'_> {
         Progress {
             answered: 0,
             matrices: self.scorers.iter().map(|scorer| (scorer.name().to_string(), matrix())).collect(),
+            flips: Flips::default(),
             cost: Cost::default(),
             fresh_rows: 0,
             metrics_bytes: 0,
@@ -192,6 +195,15 @@ impl CellRun<'_> {
                 let score = percent(&answers, *scorer);
                 matrix.set(stage, column, score)?;
                 matrix.set_items(column, answers.len() as u64)?;
+            }
+            if merged.is_some() && world.config.evaluation.count_flips > 0 {
+                let limit = Some(world.config.evaluation.count_flips.min(answers.len()));
+                let unfolded = self.cell.answering(task, None, |hook| {
+                    Engine { limit, ..engine }.answer(task_data, prompter, hook, &mut |_, _| {})
+                })?;
+                let differ = answers.iter().zip(&unfolded).filter(|(one, other)| one.text != other.text);
+                progress.flips.flipped += differ.count() as u64;
+                progress.flips.compared += unfolded.len() as u64;
             }
             let score = self.scorers.first().map_or(0.0, |scorer| percent(&answers, *scorer));
             (self.emit)(CellEvent::Evaluated { stage: Some(stage), task: task_data.name.clone(), score });

@@ -58,6 +58,7 @@ impl Gathered {
                 error: None,
                 tasks: Vec::new(),
                 scorers: Default::default(),
+                flips: None,
                 cost: Cost::default(),
                 plugins: Vec::new(),
             });
@@ -152,7 +153,7 @@ impl Gathered {
                 let before = std::mem::replace(known, result);
                 if known.status == Status::Failed {
                     // What it measured stays true.
-                    (known.scorers, known.cost) = (before.scorers, before.cost);
+                    (known.scorers, known.flips, known.cost) = (before.scorers, before.flips, before.cost);
                 }
             }
             _ if result.status == Status::Failed => {
@@ -253,7 +254,7 @@ mod tests {
     use super::*;
     use crate::config::{self, Request};
     use crate::eval::matrix::Matrix;
-    use crate::report::results::ScorerResult;
+    use crate::report::results::{Flips, ScorerResult};
 
     fn quickstart() -> RunConfig {
         let none: &[String] = &[];
@@ -286,6 +287,7 @@ mod tests {
             error: None,
             tasks,
             scorers: BTreeMap::from([(String::from("official"), ScorerResult { matrix, metrics })]),
+            flips: Some(Flips { compared: 4, flipped: 1 }),
             cost: Cost { train_seconds: 3.0, ..Cost::default() },
             plugins: Vec::new(),
         };
@@ -365,7 +367,8 @@ mod tests {
         let work = Work::Cell { cell: cell.clone() };
         let failed =
             CellResult { status: Status::Failed, error: Some(String::from("it crashed")), ..result.clone() };
-        let reply = CellResult { scorers: BTreeMap::new(), cost: Cost::default(), ..failed.clone() };
+        let reply =
+            CellResult { scorers: BTreeMap::new(), flips: None, cost: Cost::default(), ..failed.clone() };
         for crashed in [false, true] {
             let mut gathered = Gathered::begin(folder.path(), &config, &config, &[], &[]).unwrap();
             gathered.measured(&cell, result.clone()).unwrap();

@@ -244,11 +244,13 @@ fn cell_reply(
         error: None,
         tasks,
         scorers: BTreeMap::new(),
+        flips: None,
         cost: Cost::default(),
         plugins: uses(shelf, stack),
     };
     let so_far = |progress: &Progress| CellResult {
         scorers: scored(progress, |_| None),
+        flips: (world.config.evaluation.count_flips > 0).then_some(progress.flips),
         cost: progress.cost.clone(),
         ..running.clone()
     };

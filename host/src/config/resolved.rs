@@ -205,6 +205,9 @@ pub struct Evaluation {
     /// Longest answer; each task carries its own.
     pub max_new_tokens: usize,
     pub scorers: Vec<Scorer>,
+    /// Test items a task that are also answered from unfolded weights.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub count_flips: usize,
     /// Test items a task; all of them without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
@@ -272,6 +275,12 @@ pub enum Trust {
     Locked,
     Signed,
     Any,
+}
+
+/// A key that changes no score is no part of a run that does without it: one that an earlier host began goes on.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 fn as_table<S: Serializer, T: Serialize>(entries: &[(String, T)], serializer: S) -> Result<S::Ok, S::Error> {

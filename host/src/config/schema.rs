@@ -190,6 +190,12 @@ pub const KEYS: &[Key] = &[
         Value("[\"official\"]"),
         "`official` scores by each benchmark's own rule, `coin` repeats the paper's scripts with their faults.",
     ),
+    key(
+        "evaluation.count_flips",
+        Count { least: 0 },
+        Value("0"),
+        "Test items a task, the first ones, that are answered once more without folding the adapters into the weights; `flips` in `results.json` counts the answers that differ. No score depends on it; 0 counts none.",
+    ),
     key("evaluation.limit", Count { least: 1 }, Words("all"), "Test items a task, the first ones."),
     key(
         "protocol.replay_samples_per_task",

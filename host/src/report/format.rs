@@ -1,6 +1,6 @@
 //! Numbers and tables as people read them; every report writes them the same way.
 
-use super::results::{Results, Status};
+use super::results::{Flips, Results, Status};
 use super::summary::{self, COLUMNS, MatrixView, Row, Statistic};
 
 /// What stands for a value that is not there.
@@ -84,6 +84,11 @@ pub fn matrix_title(view: &MatrixView) -> String {
         (false, seeds) => format!(", mean of {seeds} seeds"),
     };
     format!("{}, order {}{seeds}", view.method, view.order)
+}
+
+/// `1 of 32`.
+pub fn flips(flips: Option<Flips>) -> String {
+    flips.map_or(NONE.to_owned(), |Flips { compared, flipped }| format!("{flipped} of {compared}"))
 }
 
 /// A percentage with one decimal.

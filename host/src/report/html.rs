@@ -122,9 +122,10 @@ fn colour(score: Option<f64>) -> String {
 fn runs(results: &Results) -> Grid {
     let header =
         ["run", "status", "params", "stored", "replay", "extra rows", "training", "evaluation", "memory"];
+    let has_flips = results.cells.iter().any(|cell| cell.flips.is_some());
     let row = |cell: &CellResult| {
         let cost = &cell.cost;
-        vec![
+        let mut row = vec![
             format!("{}, {}, seed {}", cell.method, cell.order, cell.seed),
             format!("{:?}", cell.status).to_lowercase(),
             format::count(cost.trainable_parameters as f64),
@@ -134,9 +135,15 @@ fn runs(results: &Results) -> Grid {
             format::duration(cost.train_seconds),
             format::duration(cost.eval_seconds),
             format::bytes(cost.peak_memory_bytes as f64),
-        ]
+        ];
+        if has_flips {
+            row.push(format::flips(cell.flips));
+        }
+        row
     };
-    Grid { header: header.map(str::to_owned).to_vec(), rows: results.cells.iter().map(row).collect() }
+    let mut header = header.map(str::to_owned).to_vec();
+    header.extend(has_flips.then(|| "flips".to_owned()));
+    Grid { header, rows: results.cells.iter().map(row).collect() }
 }
 
 /// Each method's stack and where its plugins came from; runs of one method that differ are listed apart.

@@ -57,6 +57,9 @@ pub struct CellResult {
     /// By scorer name.
     #[serde(default)]
     pub scorers: BTreeMap<String, ScorerResult>,
+    /// Answers that folding the adapters into the weights changed; none where nobody asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flips: Option<Flips>,
     /// What it cost; zero until measured.
     #[serde(default)]
     pub cost: Cost,
@@ -88,6 +91,15 @@ pub struct ScorerResult {
     /// `null` where a formula lacks cells.
     #[serde(default)]
     pub metrics: Metrics,
+}
+
+/// Answers from folded weights held against those from the adapters themselves, over all stages and tasks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flips {
+    /// Items that were answered both ways; 0 where an adapter cannot be folded.
+    pub compared: u64,
+    /// Those whose texts differ.
+    pub flipped: u64,
 }
 
 /// What a cell cost.
@@ -214,6 +226,7 @@ mod tests {
             error: None,
             tasks: vec!["gqa".to_owned(), "scienceqa".to_owned()],
             scorers: BTreeMap::from([("official".to_owned(), ScorerResult { matrix, metrics })]),
+            flips: None,
             cost: Cost::default(),
             plugins: vec![PluginUse {
                 name: "lora".to_owned(),

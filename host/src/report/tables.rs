@@ -9,7 +9,7 @@ use super::summary;
 /// The greatest width of a line.
 pub const WIDTH: usize = 100;
 
-/// For each scorer the comparison table, then what failed, then the accuracy matrices of every method.
+/// For each scorer the comparison table, then what failed, then flips, then the accuracy matrices of every method.
 pub fn text(results: &Results) -> String {
     let mut out = String::new();
     for scorer in results.scorers() {
@@ -19,8 +19,20 @@ pub fn text(results: &Results) -> String {
     if !failures.is_empty() {
         section(&mut out, &failures);
     }
+    section(&mut out, &flips(results));
     for scorer in results.scorers() {
         section(&mut out, &matrices(results, scorer));
+    }
+    out
+}
+
+/// How many answers folding changed, a line for each run in which it was counted; empty if in none.
+fn flips(results: &Results) -> String {
+    let mut out = String::new();
+    for cell in results.cells.iter().filter(|cell| cell.flips.is_some()) {
+        let place = format!("{}, order {}, seed {}", cell.method, cell.order, cell.seed);
+        let counted = format::flips(cell.flips);
+        wrap(&mut out, &format!("flips: {place}: folding the adapters into the weights changed {counted} answers"), "");
     }
     out
 }
