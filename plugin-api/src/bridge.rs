@@ -78,6 +78,7 @@ impl RawStrategy for StrategyBridge {
                 .map(|phase| RawPhase {
                     steps: phase.steps as u64,
                     trainable: phase.trainable.into_iter().map(|id| id.0).collect(),
+                    data: phase.data.into_iter().map(|sample| sample.0).collect(),
                 })
                 .collect())
         })

@@ -7,13 +7,15 @@ use crate::services::{Parameters, SampleRef, Stage};
 use crate::step::Step;
 use crate::tensor::Tensor;
 
-/// A part of a stage that trains some of the tensors for some of the steps, for example keys first, then experts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A part of a stage that trains some of the tensors on some of the samples for some of the steps, for example keys first, then experts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Phase {
     /// Optimizer steps.
     pub steps: usize,
     /// The tensors it trains; empty means all trainable ones.
     pub trainable: Vec<ParameterId>,
+    /// The samples that its batches are drawn from, of this stage or in the replay buffer; empty means all of this stage.
+    pub data: Vec<SampleRef>,
 }
 
 /// A named extra term of the loss. The host adds and logs each.

@@ -54,6 +54,16 @@ fn particular() -> Vec<Case> {
             "after_backward",
             "after_backward of plugin `stress`: set_grad `host.multi_modal_projector.linear_1.weight`: the gradient is not finite",
         ),
+        case(
+            "hidden",
+            "before_stage",
+            "before_stage of plugin `stress` made a phase on sample 72057594037927935, which",
+        ),
+        case(
+            "hidden",
+            "compose_batch",
+            "compose_batch of plugin `stress` chose sample 72057594037927935, which",
+        ),
         case("operation", "before_stage", "plugin stress 0.1.0, before_stage: matmul: "),
         case("gradients", "before_stage", "before_stage: it left gradients switched off"),
         case("exhaust", "loss", " in loss of plugin stress 0.1.0"),

@@ -152,6 +152,28 @@ fn killed_inside_a_stage() {
 }
 
 #[test]
+fn killed_in_a_phase_with_samples_of_its_own() {
+    let phased =
+        "[methods.phased]\nstack = [{ plugin = \"stress\", fault = \"phases\", hook = \"before_stage\" }]\n";
+    let selection = ["--methods", "phased", "--set", "references=[]", "--jobs", "1"];
+    let whole = workspace(&format!("{SMALL}\n{phased}"));
+    succeed(compare(&whole, &selection));
+    let workspace = workspace(&format!("{SMALL}\n{phased}"));
+    let out = workspace.path().join("out");
+    for (stage, step) in [(0, 1), (1, 2)] {
+        let mut child = start(&workspace, &selection);
+        let reached = || {
+            position(&out, "phased").is_some_and(|(at, now)| at > stage || at == stage && now >= Some(step))
+        };
+        wait_until(&mut child, "a step", reached);
+        kill_group(child);
+        assert!(!done(&out, "phased"), "it was caught before its end");
+    }
+    succeed(compare(&workspace, &selection));
+    assert_same(&whole.path().join("out"), &out, "phased");
+}
+
+#[test]
 fn workers_end_when_their_parent_is_killed() {
     let workspace = workspace(SMALL);
     let out = workspace.path().join("out");

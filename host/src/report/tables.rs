@@ -32,7 +32,11 @@ fn flips(results: &Results) -> String {
     for cell in results.cells.iter().filter(|cell| cell.flips.is_some()) {
         let place = format!("{}, order {}, seed {}", cell.method, cell.order, cell.seed);
         let counted = format::flips(cell.flips);
-        wrap(&mut out, &format!("flips: {place}: folding the adapters into the weights changed {counted} answers"), "");
+        wrap(
+            &mut out,
+            &format!("flips: {place}: folding the adapters into the weights changed {counted} answers"),
+            "",
+        );
     }
     out
 }

@@ -163,9 +163,13 @@ impl<'a> Cell<'a> {
 
     /// Whether strategies may use a sample now: one of this stage, or one in the replay buffer.
     pub fn may_see(&self, sample: u64) -> bool {
+        self.is_of_stage(sample) || self.replay.borrow().slot_of(sample).is_some()
+    }
+
+    /// Whether it is a training sample of this stage.
+    pub fn is_of_stage(&self, sample: u64) -> bool {
         let (task, _) = Cell::resolve(sample);
-        let of_stage = self.stages.get(self.position.get().stage).is_some_and(|tasks| tasks.contains(&task));
-        of_stage || self.replay.borrow().slot_of(sample).is_some()
+        self.stages.get(self.position.get().stage).is_some_and(|tasks| tasks.contains(&task))
     }
 
     /// The samples behind references, tokenised once.

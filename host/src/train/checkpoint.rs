@@ -226,7 +226,8 @@ fn restore_snapshots(cell: &Cell, snapshots: &[(String, Vec<bool>)], take: &mut 
 
 fn restore_running(cell: &Cell, stage: usize, state: RunningState, take: &mut Taker) -> Result<Running> {
     cell.position.set(Position { stage, ..Position::default() });
-    let plan = BatchPlan::new(cell)?;
+    let mut plan = BatchPlan::new(cell)?;
+    plan.draw_phases(cell, &state.segments)?;
     // Where its last step left it: draws after the stage's last step depend on it.
     let micro_batch = cell.world.config.training.accumulate.saturating_sub(1);
     let step = state.step.saturating_sub(1);

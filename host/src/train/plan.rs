@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 
 use crate::data::collate::length_buckets;
 use crate::train::cell::Cell;
+use crate::train::stage::Segment;
 
 /// The batches of a stage: `steps x accumulate`, each of `batch_size` samples of similar length.
 pub struct BatchPlan {
@@ -33,32 +34,53 @@ impl BatchPlan {
             training.batch_size
         );
         let steps = steps(cell, stage, samples.len());
-        let needed = steps * training.accumulate;
-        // One pass over the data is drawn as a whole; what is not reached is not tokenised.
-        let mut batches: Vec<Vec<u64>> = Vec::with_capacity(needed);
-        let mut epoch = 0;
-        while batches.len() < needed {
-            let mut draws = cell.draws("order", &[stage as u64, epoch]);
-            let mut order: Vec<usize> = (0..samples.len()).collect();
-            draws.shuffle(&mut order);
-            let missing = (needed - batches.len()) * training.batch_size;
-            let whole = samples.len() - samples.len() % training.batch_size;
-            order.truncate(missing.min(whole));
-            let references: Vec<u64> = order.into_iter().map(|place| samples[place]).collect();
-            let tokenised = cell.samples(&references)?;
-            let lengths: Vec<usize> = tokenised.iter().map(|sample| sample.example.input_ids.len()).collect();
-            for bucket in length_buckets(&lengths, training.batch_size, &mut draws) {
-                batches.push(bucket.into_iter().map(|place| references[place]).collect());
-            }
-            epoch += 1;
-        }
+        let batches = draw(cell, &samples, steps * training.accumulate, "order", &[stage as u64])?;
         Ok(BatchPlan { steps, batches, accumulate: training.accumulate })
+    }
+
+    /// Draws the batches of phases that have samples of their own.
+    pub fn draw_phases(&mut self, cell: &Cell, phases: &[Segment]) -> Result<()> {
+        let (stage, batch_size) = (cell.position.get().stage, cell.world.config.training.batch_size);
+        for phase in phases.iter().filter(|phase| !phase.data.is_empty()) {
+            ensure!(
+                phase.data.len() >= batch_size,
+                "a phase of stage {stage} draws from {} samples for batches of {batch_size}",
+                phase.data.len()
+            );
+            let (first, count) = (phase.start * self.accumulate, phase.steps * self.accumulate);
+            let drawn = draw(cell, &phase.data, count, "order/phase", &[stage as u64, phase.start as u64])?;
+            self.batches.splice(first..first + count, drawn);
+        }
+        Ok(())
     }
 
     /// The fresh samples of a micro-batch.
     pub fn batch(&self, step: usize, micro_batch: usize) -> &[u64] {
         &self.batches[step * self.accumulate + micro_batch]
     }
+}
+
+/// Batches of samples of similar length. One pass over the samples is drawn as a whole; what is not reached is not tokenised.
+fn draw(cell: &Cell, samples: &[u64], needed: usize, stream: &str, indices: &[u64]) -> Result<Vec<Vec<u64>>> {
+    let batch_size = cell.world.config.training.batch_size;
+    let mut batches: Vec<Vec<u64>> = Vec::with_capacity(needed);
+    let mut epoch = 0;
+    while batches.len() < needed {
+        let mut draws = cell.draws(stream, &[indices, &[epoch]].concat());
+        let mut order: Vec<usize> = (0..samples.len()).collect();
+        draws.shuffle(&mut order);
+        let missing = (needed - batches.len()) * batch_size;
+        let whole = samples.len() - samples.len() % batch_size;
+        order.truncate(missing.min(whole));
+        let references: Vec<u64> = order.into_iter().map(|place| samples[place]).collect();
+        let tokenised = cell.samples(&references)?;
+        let lengths: Vec<usize> = tokenised.iter().map(|sample| sample.example.input_ids.len()).collect();
+        for bucket in length_buckets(&lengths, batch_size, &mut draws) {
+            batches.push(bucket.into_iter().map(|place| references[place]).collect());
+        }
+        epoch += 1;
+    }
+    Ok(batches)
 }
 
 /// Optimizer steps of a stage: as configured for each of its tasks.

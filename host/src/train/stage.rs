@@ -20,6 +20,9 @@ pub struct Segment {
     pub steps: usize,
     /// Ids of the tensors it trains.
     pub trained: Vec<u64>,
+    /// The samples its batches are drawn from; empty for all of the stage.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data: Vec<u64>,
 }
 
 /// What a stage is in the middle of.
@@ -47,12 +50,19 @@ pub struct StepReport {
 pub fn begin(cell: &Cell, strategies: &mut Strategies, stage: usize) -> Result<Running> {
     cell.position.set(Position { stage, ..Position::default() });
     cell.forget_samples();
-    let plan = BatchPlan::new(cell)?;
+    let mut plan = BatchPlan::new(cell)?;
     cell.position.set(Position { stage, steps: plan.steps, ..Position::default() });
     let mut phases = Vec::new();
     for (entry, strategy) in strategies.iter_mut() {
         let services = StrategyServices::new(cell, *entry, Hook::BeforeStage, None);
         let own = strategy.before_stage(&services)?;
+        if let Some(hidden) = own.iter().flat_map(|phase| &phase.data).find(|sample| !cell.may_see(**sample))
+        {
+            bail!(
+                "before_stage of plugin `{}` made a phase on sample {hidden}, which is neither of this stage nor in the replay buffer",
+                cell.plugin(*entry)
+            );
+        }
         ensure!(
             own.is_empty() || phases.is_empty(),
             "two strategies split the stage into phases\nhint: a stack has at most one that does"
@@ -70,11 +80,11 @@ pub fn begin(cell: &Cell, strategies: &mut Strategies, stage: usize) -> Result<R
             let parameter = parameters.get(id)?;
             ensure!(parameter.trainable, "a phase trains `{}`, which is frozen or a buffer", parameter.name);
         }
-        segments.push(Segment { start, steps, trained: phase.trainable.to_vec() });
+        segments.push(Segment { start, steps, trained: phase.trainable.to_vec(), data: phase.data.to_vec() });
         start += steps;
     }
     if segments.is_empty() {
-        segments.push(Segment { start: 0, steps: plan.steps, trained: Vec::new() });
+        segments.push(Segment { start: 0, steps: plan.steps, trained: Vec::new(), data: Vec::new() });
         start = plan.steps;
     }
     ensure!(
@@ -82,6 +92,7 @@ pub fn begin(cell: &Cell, strategies: &mut Strategies, stage: usize) -> Result<R
         "the phases of a stage have {start} steps together, the stage has {}",
         plan.steps
     );
+    plan.draw_phases(cell, &segments)?;
     let trainable = cell.parameters.borrow().ids(|parameter| parameter.trainable);
     for segment in &mut segments {
         if segment.trained.is_empty() {
@@ -238,7 +249,8 @@ fn compose(
     }
     let replay = cell.replay.borrow();
     let row = |&sample: &u64| RawRow { sample, slot: replay.slot_of(sample).map_or(-1, |slot| slot as i64) };
-    report.fresh_rows += samples.iter().filter(|sample| fresh.contains(sample)).count();
+    let is_fresh = |sample: &u64| fresh.contains(sample) && cell.is_of_stage(*sample);
+    report.fresh_rows += samples.iter().filter(|sample| is_fresh(sample)).count();
     Ok(samples.iter().map(row).collect())
 }
 

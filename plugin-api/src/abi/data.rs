@@ -173,6 +173,8 @@ pub struct RawPhase {
     pub steps: u64,
     /// Ids of the tensors trained in it; empty means all trainable ones.
     pub trainable: RVec<u64>,
+    /// Samples that its batches are drawn from; empty means all of the stage.
+    pub data: RVec<u64>,
 }
 
 /// A tensor with the id of the parameter it belongs to.

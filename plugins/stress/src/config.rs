@@ -24,6 +24,8 @@ pub(crate) enum Fault {
     Operation,
     Nan,
     WrongShape,
+    /// A sample that is not of the stage.
+    Hidden,
     /// A tensor handle that is never given back.
     Leak,
     /// Gradients stay switched off.
@@ -38,6 +40,8 @@ pub(crate) enum Fault {
     Exhaust,
     /// A part of the border that only later versions have.
     Later,
+    /// No fault: the stage in two phases, checked from inside.
+    Phases,
 }
 
 /// Where it goes wrong.

@@ -20,6 +20,7 @@ pub(crate) enum Spoil {
     Nothing,
     Nan,
     WrongShape,
+    Hidden,
 }
 
 impl Trouble {
@@ -36,6 +37,7 @@ impl Trouble {
             Fault::None => {}
             Fault::Nan => return Ok(Spoil::Nan),
             Fault::WrongShape => return Ok(Spoil::WrongShape),
+            Fault::Hidden => return Ok(Spoil::Hidden),
             Fault::Panic => panic!("stress was told to panic"),
             Fault::Error => bail!("stress was told to fail\nhint: it is a test"),
             Fault::Operation => {
@@ -51,7 +53,7 @@ impl Trouble {
                 std::thread::sleep(std::time::Duration::from_secs(1));
             },
             Fault::Exhaust => drop(std::hint::black_box(Vec::<u8>::with_capacity(isize::MAX as usize))),
-            Fault::Service | Fault::Later => {}
+            Fault::Service | Fault::Later | Fault::Phases => {}
         }
         Ok(Spoil::Nothing)
     }
@@ -68,7 +70,9 @@ pub(crate) fn check(config: Config) -> Result<()> {
     let possible = match config.fault {
         Fault::Nan => spoils || config.hook == Hook::AfterBackward,
         Fault::WrongShape => spoils || config.hook == Hook::ComposeBatch,
+        Fault::Hidden => matches!(config.hook, Hook::BeforeStage | Hook::ComposeBatch),
         Fault::Service => config.hook == Hook::Adapt,
+        Fault::Phases => config.hook == Hook::BeforeStage,
         Fault::Later => matches!(config.hook, Hook::Adapt | Hook::BeforeStage),
         _ => true,
     };

@@ -4,7 +4,8 @@
 mod config;
 mod fault;
 mod method;
+mod phases;
 
 use coin_plugin_api::export_plugin;
 
-export_plugin! { name: "stress", method: method::build, needs: [] }
+export_plugin! { name: "stress", method: method::build, needs: [StageData] }

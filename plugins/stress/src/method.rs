@@ -9,8 +9,11 @@ use coin_plugin_api::{
 
 use crate::config::{Config, Fault, Hook};
 use crate::fault::{self, Spoil, Trouble};
+use crate::phases::Phased;
 
 const RANK: i64 = 2;
+/// Of another task than any stage's of the tests.
+const HIDDEN: SampleRef = SampleRef(u64::MAX >> 8);
 
 struct Stress(Arc<Trouble>);
 
@@ -21,12 +24,15 @@ pub(crate) fn build(config: Config, registry: &Registry) -> Result<Method> {
     for site in registry.target_sites(&[String::from("all-linear")])? {
         nn::register_low_rank(registry, &site, RANK)?;
     }
+    if config.fault == Fault::Phases {
+        return Ok(Method::both(Stress(trouble), Phased::default()));
+    }
     Ok(Method::both(Stress(Arc::clone(&trouble)), Stress(trouble)))
 }
 
 fn spoiled(value: Tensor, spoil: Spoil) -> Result<Tensor> {
     match spoil {
-        Spoil::Nothing => Ok(value),
+        Spoil::Nothing | Spoil::Hidden => Ok(value),
         Spoil::Nan => value.mul_scalar(f64::NAN),
         Spoil::WrongShape => Tensor::stack(&[&value, &value], 0),
     }
@@ -76,12 +82,14 @@ impl Adapter for Stress {
 
 impl Strategy for Stress {
     fn before_stage(&mut self, stage: &Stage) -> Result<Vec<Phase>> {
-        self.0.strike(Hook::BeforeStage)?;
+        if self.0.strike(Hook::BeforeStage)? == Spoil::Hidden {
+            let data = vec![HIDDEN; stage.batch_size()];
+            return Ok(vec![Phase { steps: stage.steps(), data, ..Phase::default() }]);
+        }
         #[cfg(feature = "growth")]
         if self.0.is(Fault::Later, Hook::BeforeStage) {
             stage.growth_shuffle("stress", 2)?;
         }
-        let _unused = stage;
         Ok(Vec::new())
     }
 
@@ -91,8 +99,13 @@ impl Strategy for Stress {
     }
 
     fn compose_batch(&mut self, fresh: &[SampleRef], _stage: &Stage) -> Result<Vec<SampleRef>> {
-        let less = usize::from(self.0.strike(Hook::ComposeBatch)? == Spoil::WrongShape);
-        Ok(fresh[..fresh.len().saturating_sub(less)].to_vec())
+        let mut chosen = fresh.to_vec();
+        match self.0.strike(Hook::ComposeBatch)? {
+            Spoil::WrongShape => drop(chosen.pop()),
+            Spoil::Hidden => chosen[0] = HIDDEN,
+            _ => {}
+        }
+        Ok(chosen)
     }
 
     fn loss(&mut self, _step: &Step) -> Result<Vec<Term>> {
