@@ -2,6 +2,8 @@
 
 CARGO ?= cargo
 PYTHON ?= python3
+# A plugin of your own joins Cargo.lock when it is first built; where CI is set, Cargo.lock must be complete as it is.
+LOCKED ?= $(if $(CI),--locked)
 
 .PHONY: help libtorch build compare test lint
 
@@ -12,17 +14,17 @@ libtorch:       ## Fetch libtorch into .libtorch, unless it is there or LIBTORCH
 	@$(PYTHON) host/libtorch/fetch.py
 
 build: libtorch ## Build the host and the shipped plugins
-	$(CARGO) build --release --locked --workspace
-	@$(CARGO) run --release --locked --quiet -- --quiet plugin lock --shipped
+	$(CARGO) build --release $(LOCKED) --workspace
+	@$(CARGO) run --release $(LOCKED) --quiet -- --quiet plugin lock --shipped
 
 compare: build  ## Run the quickstart comparison; more arguments: make compare ARGS="--help"
-	$(CARGO) run --release --locked --quiet -- compare $(ARGS)
+	$(CARGO) run --release $(LOCKED) --quiet -- compare $(ARGS)
 
 test: build     ## Run all tests
-	$(CARGO) test --release --locked --workspace
+	$(CARGO) test --release $(LOCKED) --workspace
 
 lint: libtorch  ## Check format, lints and dependencies, as before a change lands
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
-	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --locked check licenses bans sources; \
+	$(CARGO) clippy --release $(LOCKED) --workspace --all-targets -- -D warnings
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny $(LOCKED) check licenses bans sources; \
 	else echo "cargo-deny is not installed: its checks are skipped (the tests check the licences)"; fi

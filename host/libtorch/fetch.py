@@ -77,7 +77,7 @@ class Problem(Exception):
 def chosen_by_user(environment: dict[str, str]) -> str | None:
     """The libtorch that the environment names, checked; None where it names none."""
     if "LIBTORCH_USE_PYTORCH" in environment:
-        return "the PyTorch of python3 (LIBTORCH_USE_PYTORCH)"
+        return installed_pytorch(environment)
     if "LIBTORCH" not in environment:
         return None
     folder = Path(environment["LIBTORCH"])
@@ -92,6 +92,24 @@ def chosen_by_user(environment: dict[str, str]) -> str | None:
                 f"point LIBTORCH at a libtorch {TORCH_VERSION}, or unset it to have one fetched",
             )
     return str(folder)
+
+
+def installed_pytorch(environment: dict[str, str]) -> str:
+    """The PyTorch that torch-sys will take, asked for its version as torch-sys asks it."""
+    python = "python" if "VIRTUAL_ENV" in environment else "python3"
+    take_another = f"install torch=={TORCH_VERSION} for `{python}`, or unset LIBTORCH_USE_PYTORCH to have a libtorch fetched"
+    question = "import torch; print(torch.__version__)"
+    try:
+        answer = subprocess.run([python, "-c", question], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    except FileNotFoundError:
+        raise Problem(f"LIBTORCH_USE_PYTORCH is set, but there is no `{python}`", take_another) from None
+    if answer.returncode != 0:
+        reason = answer.stderr.strip().rsplit("\n", 1)[-1]
+        raise Problem(f"LIBTORCH_USE_PYTORCH is set, but `{python}` cannot import torch: {reason}", take_another)
+    version = answer.stdout.strip()
+    if version.split("+")[0] != TORCH_VERSION:
+        raise Problem(f"LIBTORCH_USE_PYTORCH is set, but the torch of `{python}` is {version}, not {TORCH_VERSION}", take_another)
+    return f"PyTorch {version} of {python}"
 
 
 def pinned(wheels: tuple[Wheel, ...]) -> str:

@@ -28,7 +28,7 @@ fn fetch(variables: &[(&str, &str)]) -> Output {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../host/libtorch/fetch.py");
     let mut command = Command::new("python3");
     command.arg(script).arg(folder.path().join("libtorch"));
-    for name in ["LIBTORCH", "LIBTORCH_USE_PYTORCH", "LIBTORCH_LIB", "LIBTORCH_INCLUDE"] {
+    for name in ["LIBTORCH", "LIBTORCH_USE_PYTORCH", "LIBTORCH_LIB", "LIBTORCH_INCLUDE", "VIRTUAL_ENV"] {
         command.env_remove(name);
     }
     let output = command.envs(variables.iter().copied()).output().expect("python3 starts");
@@ -50,8 +50,28 @@ fn a_libtorch_of_the_user_is_checked_and_wins() {
 
     fs::write(own.path().join("lib/libtorch_cpu.so"), "").expect("written");
     assert_eq!(fetch(&[("LIBTORCH", path)]).status.code(), Some(0));
-    assert_eq!(fetch(&[("LIBTORCH_USE_PYTORCH", "1")]).status.code(), Some(0));
     for wrong in ["", "some/folder"] {
         assert_eq!(fetch(&[("LIBTORCH", wrong)]).status.code(), Some(2), "{wrong:?}");
+    }
+}
+
+#[test]
+fn the_pytorch_of_the_user_is_asked_for_its_version() {
+    let modules = tempfile::tempdir().expect("a temporary folder");
+    let path = modules.path().to_str().expect("a temporary folder has a plain name");
+    let with = |module: &str| {
+        fs::write(modules.path().join("torch.py"), module).expect("written");
+        fetch(&[("LIBTORCH_USE_PYTORCH", "1"), ("PYTHONPATH", path), ("PYTHONDONTWRITEBYTECODE", "1")])
+    };
+    let right = with("__version__ = '2.13.0+cu130'");
+    assert_eq!(right.status.code(), Some(0), "{}", String::from_utf8_lossy(&right.stderr));
+    for (module, reason) in [
+        ("__version__ = '2.12.1'", "is 2.12.1, not 2.13.0"),
+        ("raise ImportError('half installed')", "cannot import torch: ImportError: half installed"),
+    ] {
+        let wrong = with(module);
+        let message = String::from_utf8_lossy(&wrong.stderr).into_owned();
+        assert_eq!(wrong.status.code(), Some(2), "{message}");
+        assert!(message.contains(reason) && message.contains("hint: install torch==2.13.0"), "{message}");
     }
 }

@@ -273,7 +273,7 @@ pub const KEYS: &[Key] = &[
         "plugins.trust",
         Choice(&["locked", "signed", "any"]),
         Value("\"locked\""),
-        "What is loaded: plugins whose sha256 stands in `plugins.lock`, those signed with a trusted key, or any.",
+        "What is loaded: plugins whose sha256 stands in `plugins.lock`, or any. `signed` is kept for signed packages and refuses all until they come.",
     ),
 ];
 

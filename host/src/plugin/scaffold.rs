@@ -208,10 +208,10 @@ fn readme(kind: Kind, name: &str, member: bool) -> String {
     };
     let run = match kind {
         Kind::Dataset => String::from("coin-host compare my-comparison.toml   # with the lines of task.toml"),
-        _ => format!(
-            "coin-host compare --methods lora,{}{name}.toml --out runs/{name}",
-            if member { format!("plugins/{name}/") } else { String::new() }
+        _ if member => format!(
+            "target/release/coin-host compare --methods lora,plugins/{name}/{name}.toml --out runs/{name}"
         ),
+        _ => format!("coin-host compare --methods lora,{name}.toml --out runs/{name}"),
     };
     let lock = if member { String::new() } else { format!("coin-host plugin add {built}/{library}\n") };
     format!(

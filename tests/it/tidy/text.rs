@@ -87,6 +87,52 @@ fn links(text: &str) -> Vec<(usize, &str)> {
 }
 
 #[test]
+fn quoted_code_stands_in_its_file() {
+    let mut faults = Faults::default();
+    for (path, text) in texts().into_iter().filter(|(path, _)| path.ends_with(".md")) {
+        for (line, source, code) in quotations(&text) {
+            let held =
+                repository().join(source).is_file().then(|| read(source)).flatten().unwrap_or_default();
+            if !code.split("\n// ..\n").all(|part| stands_in(part, &held)) {
+                faults.add(&path, line, format!("this is not what stands in {source}"));
+            }
+        }
+    }
+    faults.expect_none(
+        "a block that begins with ```LANGUAGE FILE is quoted from that file; `// ..` leaves lines out",
+    );
+}
+
+/// Line, file and code of the blocks that begin with ```` ```LANGUAGE FILE ````.
+fn quotations(text: &str) -> Vec<(usize, &str, String)> {
+    let mut found = Vec::new();
+    let mut lines = text.lines().enumerate();
+    while let Some((index, line)) = lines.next() {
+        let Some(opening) = line.strip_prefix("```") else { continue };
+        let code: Vec<&str> =
+            lines.by_ref().map(|(_, line)| line).take_while(|line| *line != "```").collect();
+        if let Some((_, source)) = opening.split_once(' ') {
+            found.push((index + 1, source, code.join("\n")));
+        }
+    }
+    found
+}
+
+/// Whether these lines stand together in a text, indented or not.
+fn stands_in(part: &str, text: &str) -> bool {
+    let [part, text] = [part, text].map(|text| text.lines().map(str::trim).collect::<Vec<_>>());
+    !part.is_empty() && text.windows(part.len()).any(|lines| lines == part)
+}
+
+#[test]
+fn quotations_are_recognised() {
+    let text = "```\nplain\n```\n```rust a.rs\nfn a() {\n    b();\n```\n";
+    assert_eq!(quotations(text), [(4, "a.rs", String::from("fn a() {\n    b();"))]);
+    assert!(stands_in("fn a() {\n    b();", "mod c {\n    fn a() {\n        b();\n    }\n}\n"));
+    assert!(!stands_in("fn a() {\n    b();", "fn a() {\n    c();\n    b();\n}\n") && !stands_in("", "a\n"));
+}
+
+#[test]
 fn links_and_absolute_paths_are_recognised() {
     let text = "[a](b.md#c) [d](https://e.f/g)\n```\n[h](i)\n```\n![j](k/l.png \"m\")\n";
     assert_eq!(links(text), [(1, "b.md#c"), (5, "k/l.png")]);
