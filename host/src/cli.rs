@@ -7,6 +7,7 @@ mod exit;
 mod model;
 mod output;
 mod plugin;
+mod score;
 mod worker;
 
 use std::process::ExitCode;
@@ -42,6 +43,8 @@ struct Display {
 enum Command {
     /// Train and evaluate every method of a run, on every order, with every seed
     Compare(compare::CompareCommand),
+    /// Score the predictions of any tool by CoIN's scripts or by the official metrics
+    Score(score::ScoreCommand),
     /// Explain a configuration, or list its keys
     Config(config::ConfigCommand),
     /// Train a backbone from nothing
@@ -61,6 +64,7 @@ pub fn main() -> ExitCode {
     let output = Output::new(line.display.color, line.display.quiet);
     let outcome = match &line.command {
         Command::Compare(command) => command.run(&output),
+        Command::Score(command) => command.run(&output),
         Command::Config(command) => command.run(&output),
         Command::Model(command) => command.run(&output),
         Command::Plugin(command) => command.run(&output),

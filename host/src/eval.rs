@@ -2,6 +2,8 @@
 
 pub mod answering;
 pub mod blind;
+pub mod file;
 pub mod matrix;
 pub mod metrics;
+pub mod python;
 pub mod scorer;

@@ -1,6 +1,7 @@
 //! Results, tables and reports. Every report is a function of [`results::Results`] alone, so that a finished run can be rendered again.
 
 pub mod csv;
+pub mod difference;
 pub mod format;
 pub mod html;
 pub mod latex;

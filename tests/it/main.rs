@@ -11,6 +11,7 @@ mod loader;
 mod moelora;
 mod resume;
 mod runs;
+mod score;
 mod setup;
 mod support;
 mod tables;

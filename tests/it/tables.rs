@@ -145,6 +145,27 @@ fn many_tasks_and_long_names_still_fit() {
 }
 
 #[test]
+fn two_scorers_are_held_against_each_other() {
+    let mut results = several_seeds();
+    assert!(!tables::text(&results).contains("Difference"));
+    for cell in &mut results.cells {
+        let Some(ScorerResult { mut matrix, .. }) = cell.scorers.get("official").cloned() else { continue };
+        matrix.set(7, 0, 41.26).expect("a percentage");
+        let metrics = Metrics::of(&matrix, None);
+        cell.scorers.insert("coin".to_owned(), ScorerResult { matrix, metrics });
+    }
+    let text = tables::text(&results);
+    fits(&text);
+    let from = text.find("Difference").expect("a section");
+    let section: Vec<&str> = text[from..].lines().take(4).collect();
+    assert_eq!(section[0], "Difference, scorer coin minus official (percentage points)");
+    assert!(section[1].starts_with("method") && section[1].contains("BWT/(T-1)"), "{text}");
+    assert!(section[3].starts_with("lora") && section[3].contains(" 2.1±0.4"), "{text}");
+    assert!(markdown::text(&results).contains("## Difference, scorer coin minus official"));
+    assert!(html::page(&results).contains("<h2>Difference, scorer coin minus official"));
+}
+
+#[test]
 fn results_without_any_cell_render() {
     let empty = Results::new("empty", TASKS.map(str::to_owned).to_vec());
     assert_eq!(tables::text(&empty), "");

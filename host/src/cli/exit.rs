@@ -7,6 +7,7 @@ use crate::cli::output::Output;
 use crate::compare::Refused;
 use crate::compare::message::message;
 use crate::config::ConfigError;
+use crate::eval::file::FileError;
 use crate::plugin::PluginError;
 
 const RUN_FAILED: u8 = 1;
@@ -28,7 +29,10 @@ fn code(error: &anyhow::Error) -> u8 {
     let of = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<PluginError>() {
         Some(error) => Some(error.exit_code()),
         None if cause.is::<ConfigError>() => Some(BAD_CONFIG),
-        None => cause.downcast_ref::<Refused>().map(Refused::exit_code),
+        None => {
+            let refused = cause.downcast_ref::<Refused>().map(Refused::exit_code);
+            refused.or_else(|| cause.downcast_ref::<FileError>().map(FileError::exit_code))
+        }
     };
     error.chain().find_map(of).unwrap_or(RUN_FAILED)
 }

@@ -71,6 +71,11 @@ impl Output {
         self.stderr(&format!("{} {message}{hints}", self.paint("error:", "1;31")));
     }
 
+    /// `warning: ..` on stderr: what a reader of the data has to know.
+    pub(crate) fn warning(&self, text: &str) {
+        self.stderr(&format!("{} {text}", self.paint("warning:", "1;33")));
+    }
+
     /// Whether notes and progress are wanted.
     pub(crate) fn quiet(&self) -> bool {
         self.quiet

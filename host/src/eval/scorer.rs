@@ -9,15 +9,21 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 mod classification;
+pub mod coin;
 mod exact_match;
 mod gqa;
 pub mod grounding;
+pub mod input;
+pub mod judge;
 mod multiple_choice;
 mod normalise;
 mod ocr_vqa;
+pub mod official;
+mod tally;
 mod textvqa;
-mod vizwiz;
 mod vqa_soft;
+
+pub use tally::Tally;
 
 /// How an answer of a task is scored. In configuration files: `multiple-choice`, `vqa-soft`, `ocr-vqa`, ..
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -104,15 +110,19 @@ pub struct UnknownName {
     known: String,
 }
 
+impl UnknownName {
+    pub(crate) fn new(what: &'static str, name: &str, known: String) -> Self {
+        UnknownName { what, name: name.to_owned(), known }
+    }
+}
+
 impl FromStr for Metric {
     type Err = UnknownName;
 
     fn from_str(name: &str) -> Result<Self, UnknownName> {
-        Metric::ALL.into_iter().find(|metric| metric.name() == name).ok_or_else(|| UnknownName {
-            what: "metric",
-            name: name.to_owned(),
-            known: Metric::ALL.map(Metric::name).join(", "),
-        })
+        let known = Metric::ALL.map(Metric::name).join(", ");
+        let metric = Metric::ALL.into_iter().find(|metric| metric.name() == name);
+        metric.ok_or_else(|| UnknownName::new("metric", name, known))
     }
 }
 
@@ -123,9 +133,7 @@ impl FromStr for Scorer {
         match name {
             "official" => Ok(Scorer::Official),
             "coin" => Ok(Scorer::Coin),
-            _ => {
-                Err(UnknownName { what: "scorer", name: name.to_owned(), known: "official, coin".to_owned() })
-            }
+            _ => Err(UnknownName::new("scorer", name, "official, coin".to_owned())),
         }
     }
 }
@@ -171,21 +179,26 @@ impl Reference {
 /// `Scorer::Coin` covers what CoIN's scripts do to one answer; what they do to a whole file (pairing by position,
 /// counting prediction lines) cannot happen here, because the host answers every item exactly once.
 pub fn score(scorer: Scorer, metric: Metric, prediction: &str, reference: &Reference) -> f64 {
+    let target = reference.target();
     match (metric, scorer) {
-        (Metric::MultipleChoice, Scorer::Official) => {
-            binary(multiple_choice::official(prediction, reference))
-        }
-        (Metric::MultipleChoice, Scorer::Coin) => binary(multiple_choice::coin(prediction, reference)),
+        (Metric::MultipleChoice, _) => binary(multiple_choice::right(prediction, reference)),
         (Metric::VqaSoft, Scorer::Official) => vqa_soft::official(prediction, &reference.answers),
-        (Metric::VizWiz, Scorer::Official) | (Metric::TextVqa, _) => {
-            textvqa::soft(prediction, &reference.answers)
+        (Metric::TextVqa, _) => textvqa::soft_in_order(prediction, &reference.answers),
+        (Metric::VizWiz, Scorer::Official) => textvqa::soft(prediction, &reference.answers),
+        (Metric::VqaSoft | Metric::VizWiz, Scorer::Coin) => {
+            binary(target.is_some_and(|answer| coin::vizwiz::right(prediction, answer)))
         }
-        (Metric::VqaSoft | Metric::VizWiz, Scorer::Coin) => binary(vizwiz::coin(prediction, reference)),
         (Metric::ExactMatch, _) => binary(exact_match::normalised(prediction, &reference.answers)),
         (Metric::Classification, Scorer::Official) => binary(classification::official(prediction, reference)),
-        (Metric::Classification, Scorer::Coin) => binary(classification::coin(prediction, reference)),
+        (Metric::Classification, Scorer::Coin) => {
+            binary(target.is_some_and(|answer| coin::imagenet::right(prediction, answer)))
+        }
         (Metric::Grounding, Scorer::Official) => binary(grounding::official(prediction, reference)),
-        (Metric::Grounding, Scorer::Coin) => binary(grounding::coin(prediction, reference)),
+        (Metric::Grounding, Scorer::Coin) => {
+            let side = reference.size.map_or(1.0, |[width, height]| f64::from(width.max(height)));
+            let boxes = coin::grounding::parsed(prediction).zip(reference.bbox);
+            binary(boxes.is_some_and(|(box_, truth)| coin::grounding::right(box_, truth, side)))
+        }
         (Metric::Gqa, _) => binary(gqa::exact(prediction, &reference.answers)),
         (Metric::OcrVqa, _) => binary(ocr_vqa::exact(prediction, &reference.answers)),
     }
@@ -193,11 +206,6 @@ pub fn score(scorer: Scorer, metric: Metric, prediction: &str, reference: &Refer
 
 fn binary(right: bool) -> f64 {
     f64::from(u8::from(right))
-}
-
-/// Python's `str.isspace` for one character: Unicode white space and the four information separators.
-fn is_python_space(letter: char) -> bool {
-    letter.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&letter)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! `report.html`: one file with everything in it, no scripts and nothing to load from elsewhere.
 
+use super::difference;
 use super::format::{self, Grid};
 use super::results::{CellResult, Results};
 use super::summary::{self, MatrixView};
@@ -17,6 +18,9 @@ pub fn page(results: &Results) -> String {
         body.push_str(&format!("<h2>Comparison, scorer {}</h2>\n", escape(scorer)));
         body.push_str("<p>Percent; mean ± sample standard deviation over the n finished runs.</p>\n");
         body.push_str(&table(&format::comparison(results, scorer)));
+    }
+    if let Some(grid) = difference::grid(results) {
+        body.push_str(&format!("<h2>{}</h2>\n{}", difference::TITLE, table(&grid)));
     }
     let failures = summary::failures(results);
     if !failures.is_empty() {

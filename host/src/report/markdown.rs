@@ -1,5 +1,6 @@
 //! The report as Markdown tables.
 
+use super::difference;
 use super::format::{self, Grid};
 use super::results::Results;
 use super::summary;
@@ -12,6 +13,9 @@ pub fn text(results: &Results) -> String {
             "## Comparison, scorer {scorer}\n\n{}\n",
             table(&format::comparison(results, scorer))
         ));
+    }
+    if let Some(grid) = difference::grid(results) {
+        out.push_str(&format!("## {}\n\n{}\n", difference::TITLE, table(&grid)));
     }
     let failures = summary::failures(results);
     if !failures.is_empty() {

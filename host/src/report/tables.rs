@@ -2,6 +2,7 @@
 
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 
+use super::difference;
 use super::format::{self, Grid};
 use super::results::Results;
 use super::summary;
@@ -14,6 +15,9 @@ pub fn text(results: &Results) -> String {
     let mut out = String::new();
     for scorer in results.scorers() {
         section(&mut out, &comparison(results, scorer));
+    }
+    if let Some(grid) = difference::grid(results) {
+        section(&mut out, &format!("{}{}", line(difference::TITLE), render(&grid)));
     }
     let failures = failures(results);
     if !failures.is_empty() {

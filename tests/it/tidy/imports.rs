@@ -74,6 +74,8 @@ const RULES: &[Rule] = &[
             "eval::metrics",
             "eval::matrix",
             "eval::scorer",
+            "eval::file",
+            "eval::python",
         ],
         never: &["tch", "torch_sys", "crate::ops", "crate::plugin", "crate::model"],
         because: "these use no tensor, so that their tests are fast",

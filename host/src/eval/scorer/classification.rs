@@ -6,8 +6,3 @@ use super::Reference;
 pub(super) fn official(prediction: &str, reference: &Reference) -> bool {
     !prediction.is_empty() && reference.answers.iter().any(|answer| answer == prediction)
 }
-
-/// CoIN (`eval_ImagetNet.py`): either string contains the other, so that an empty answer is right.
-pub(super) fn coin(prediction: &str, reference: &Reference) -> bool {
-    reference.target().is_some_and(|answer| prediction.contains(answer) || answer.contains(prediction))
-}

@@ -1,6 +1,7 @@
 //! Referring-expression grounding: a box is right when it overlaps the reference by at least one half.
 
-use super::{Reference, is_python_space};
+use super::Reference;
+use crate::eval::python::number::float;
 
 /// Accuracy at intersection over union >= 0.5, on normalised boxes.
 pub(super) fn official(prediction: &str, reference: &Reference) -> bool {
@@ -8,18 +9,6 @@ pub(super) fn official(prediction: &str, reference: &Reference) -> bool {
         (Some(box_), Some(truth)) => iou(&box_, &truth) >= 0.5,
         _ => false,
     }
-}
-
-/// CoIN (`eval_grounding.py`): after the brackets the first and the last character are cut off as well, so that
-/// `[0.1,0.2,0.5,0.6]` loses the last digit of y2; both boxes are scaled by the longer side; above one half, not at it.
-pub(super) fn coin(prediction: &str, reference: &Reference) -> bool {
-    let bare: Vec<char> = prediction.chars().filter(|&letter| letter != '[' && letter != ']').collect();
-    let cut: String = bare.get(1..bare.len().saturating_sub(1)).unwrap_or_default().iter().collect();
-    let (Some(box_), Some(truth)) = (four_numbers(&cut), reference.bbox) else {
-        return false;
-    };
-    let side = reference.size.map_or(1.0, |[width, height]| f64::from(width.max(height)));
-    iou(&box_.map(|value| value * side), &truth.map(|value| value * side)) > 0.5
 }
 
 /// A box `x1, y1, x2, y2` from an answer: four finite numbers between commas once square brackets are taken away.
@@ -45,19 +34,7 @@ pub fn iou(one: &[f64; 4], other: &[f64; 4]) -> f64 {
 }
 
 fn four_numbers(text: &str) -> Option<[f64; 4]> {
-    let mut numbers = text.split(',').map(number);
+    let mut numbers = text.split(',').map(float);
     let box_ = [numbers.next()??, numbers.next()??, numbers.next()??, numbers.next()??];
     if numbers.next().is_some() { None } else { Some(box_) }
-}
-
-/// Python's `float`, ASCII digits only: outer space, and single underscores between digits, are allowed.
-fn number(text: &str) -> Option<f64> {
-    let text = text.trim_matches(is_python_space);
-    let bytes = text.as_bytes();
-    let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
-    let underscores_ok = bytes
-        .iter()
-        .enumerate()
-        .all(|(at, &byte)| byte != b'_' || (at > 0 && digit(at - 1) && digit(at + 1)));
-    if underscores_ok { text.replace('_', "").parse().ok() } else { None }
 }

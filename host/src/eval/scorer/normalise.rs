@@ -1,7 +1,7 @@
 //! The answer normaliser of the VQA challenge and the variant of the TextVQA evaluator, reproduced with their quirks:
 //! only the first 32 periods go, and how punctuation is treated depends on the whole text.
 
-use super::is_python_space;
+use crate::eval::python::text::{digit, lower, split, strip};
 
 /// The normaliser of the VQA challenge: punctuation, then number words, articles and contractions.
 pub(super) fn vqa(text: &str) -> String {
@@ -11,9 +11,9 @@ pub(super) fn vqa(text: &str) -> String {
 
 /// The normaliser of the TextVQA evaluator (M4C): lower case, commas and question marks off, `'s` set apart, then as above.
 pub(super) fn textvqa(text: &str) -> String {
-    let text = text.to_lowercase().replace([',', '?'], "").replace("'s", " 's");
+    let text = lower(text).replace([',', '?'], "").replace("'s", " 's");
     let text = text.replace(['\n', '\t'], " ");
-    words(&punctuation(text.trim_matches(is_python_space), false))
+    words(&punctuation(strip(&text), false))
 }
 
 const PUNCTUATION: [char; 20] =
@@ -32,7 +32,7 @@ fn punctuation(text: &str, remove_all: bool) -> String {
     let mut kept = String::with_capacity(out.len());
     let mut letters = out.chars().peekable();
     while let Some(letter) = letters.next() {
-        let before_digit = letters.peek().is_some_and(char::is_ascii_digit);
+        let before_digit = letters.peek().is_some_and(|&next| digit(next).is_some());
         if letter == '.' && !before_digit && removed < 32 {
             removed += 1;
         } else {
@@ -43,15 +43,17 @@ fn punctuation(text: &str, remove_all: bool) -> String {
 }
 
 fn has_comma_between_digits(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    bytes.windows(3).any(|three| three[0].is_ascii_digit() && three[1] == b',' && three[2].is_ascii_digit())
+    let after_digit =
+        |at: usize| text[..at].chars().next_back().is_some_and(|before| digit(before).is_some());
+    let before_digit = |at: usize| text[at + 1..].chars().next().is_some_and(|after| digit(after).is_some());
+    text.match_indices(',').any(|(at, _)| after_digit(at) && before_digit(at))
 }
 
 /// Lower case, number words as digits, articles off, contractions with their apostrophe, one space between words.
 fn words(text: &str) -> String {
-    let lower = text.to_lowercase();
+    let lower = lower(text);
     let mut out = String::with_capacity(lower.len());
-    for word in lower.split(is_python_space).filter(|word| !word.is_empty()) {
+    for word in split(&lower) {
         let word = number(word).unwrap_or(word);
         if matches!(word, "a" | "an" | "the") {
             continue;

@@ -1,6 +1,7 @@
 //! VQA v2 soft accuracy (Antol et al., 2015; the evaluation code of the VQA challenge).
 
-use super::{is_python_space, normalise};
+use super::normalise;
+use crate::eval::python::text::strip;
 
 /// Mean over the answers of `min(1, matches among the others / 3)`.
 ///
@@ -19,7 +20,7 @@ pub(super) fn official(prediction: &str, answers: &[String]) -> f64 {
 
 /// Tab and newline become spaces, outer spaces go: done to both sides in every case.
 fn clean(text: &str) -> String {
-    text.replace(['\n', '\t'], " ").trim_matches(is_python_space).to_owned()
+    strip(&text.replace(['\n', '\t'], " ")).to_owned()
 }
 
 /// The mean over all ways to leave one answer out of `min(1, matches among the rest / 3)`.
