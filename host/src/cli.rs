@@ -12,6 +12,7 @@ mod worker;
 
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use output::{Color, Output};
@@ -26,7 +27,8 @@ struct CommandLine {
     display: Display,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 ok, 1 run failed, 2 bad configuration or usage, 3 plugin refused";
+const EXIT_CODES: &str =
+    "Exit codes: 0 ok, 1 run failed, 2 bad configuration or usage, 3 plugin refused, 130 stopped";
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Display")]
@@ -58,9 +60,23 @@ enum Command {
     Worker(worker::WorkerCommand),
 }
 
+/// Prints what clap has to say: help, the version, or what is wrong with the arguments.
+fn misused(error: &clap::Error) -> ExitCode {
+    // Nobody is left to tell when stdout or stderr is closed.
+    let _ = error.print();
+    let has_blank = std::env::args().any(|argument| argument.ends_with(','));
+    if error.kind() == ErrorKind::UnknownArgument && has_blank {
+        Output::new(Color::Auto, false).note("hint: lists have commas and no blanks: `a,b`");
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
 /// Parses the arguments of the process, runs the command, prints what goes wrong.
 pub fn main() -> ExitCode {
-    let line = CommandLine::parse();
+    let line = match CommandLine::try_parse() {
+        Ok(line) => line,
+        Err(error) => return misused(&error),
+    };
     let output = Output::new(line.display.color, line.display.quiet);
     let outcome = match &line.command {
         Command::Compare(command) => command.run(&output),

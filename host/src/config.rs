@@ -13,6 +13,7 @@ pub(crate) mod nearest;
 pub mod orders;
 pub mod origin;
 mod overrides;
+pub mod plugin_key;
 pub mod raw;
 mod resolve;
 pub mod resolved;

@@ -146,6 +146,12 @@ impl Report {
         line("coin-host", self.version.clone());
         line("libtorch", self.libtorch.to_string());
         line("devices", self.devices.join(", "));
+        if !self.libtorch.cuda {
+            line(
+                "",
+                "for a GPU: LIBTORCH with CUDA, or LIBTORCH_USE_PYTORCH=1, then `make build`".to_owned(),
+            );
+        }
         line("processor", self.processor.to_string());
         line("threads", self.threads.to_string());
         line("memory", self.memory.to_string());
@@ -192,6 +198,8 @@ mod tests {
         assert_eq!(report.devices[0], "cpu");
         let path = report.libtorch.path.clone().expect("a loaded libtorch has a path");
         assert!(report.text().contains(&path.display().to_string()), "{}", report.text());
+        let has_hint = report.text().contains("for a GPU: LIBTORCH with CUDA");
+        assert_eq!(has_hint, !report.libtorch.cuda, "{}", report.text());
         assert!(report.processor.cores > 0 && report.threads.within_operation > 0);
         assert!(report.memory.total_bytes >= report.memory.available_bytes);
     }

@@ -257,9 +257,26 @@ fn a_plugin_under_another_name() {
 fn a_key_that_a_plugin_does_not_know() {
     let seen = refused(&method("[{ plugin = \"lora\", rank = 4 }]"), &LORA);
     assert!(seen.starts_with("exit: 2\n"), "{seen}");
-    for part in ["method lora: plugin `lora` 0.1.0: ", "unknown field `rank`", "`lora_alpha`"] {
+    for part in [
+        "method lora: run.toml:",
+        ": `methods.lora.stack.0.rank`: plugin `lora` 0.1.0: unknown field `rank`; expected one of ",
+        "`lora_alpha`",
+        "\nhint: did you mean `r`?",
+    ] {
         assert!(seen.contains(part), "{part}: {seen}");
     }
+}
+
+#[test]
+fn a_gpu_that_is_not_there() {
+    let workspace = workspace(SMALL);
+    let seen = seen(&workspace, &["--set", "backbone.device=cuda:99"]);
+    assert!(seen.starts_with("exit: 2\n"), "{seen}");
+    assert!(
+        seen.contains("`backbone.device`: there is no device cuda:99") && seen.contains("\nhint: "),
+        "{seen}"
+    );
+    assert!(seen.lines().count() <= 5 && !workspace.path().join("out").exists(), "{seen}");
 }
 
 #[test]

@@ -105,6 +105,31 @@ fn an_unknown_method() {
 }
 
 #[test]
+fn a_plugin_is_no_method() {
+    check!(run(&["compare", "run.toml", "--methods", "replay"]));
+}
+
+#[test]
+fn a_method_file_that_is_not_there() {
+    check!(run(&["compare", "run.toml", "--methods", "nosuch.toml"]));
+}
+
+#[test]
+fn a_key_of_a_plugin_set_on_its_method() {
+    check!(run(&["compare", "run.toml", "--set", "methods.lora-ewc.lambda=2"]));
+}
+
+#[test]
+fn a_list_with_a_blank() {
+    check!(run(&["compare", "run.toml", "--tasks", "gqa,", "vizwiz"]));
+}
+
+#[test]
+fn seeds_as_a_range() {
+    check!(run(&["compare", "run.toml", "--seeds", "0-2"]));
+}
+
+#[test]
 fn an_unknown_task() {
     check!(run(&["compare", "run.toml", "--tasks", "vqa"]));
 }

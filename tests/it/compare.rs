@@ -72,6 +72,19 @@ fn every_cell_leaves_its_answers_metrics_and_tensors() {
     }
     let page = fs::read_to_string(out.join("report.html")).expect("report.html");
     assert!(METHODS.iter().all(|method| page.contains(method)) && page.contains("</html>"));
+    let results = Results::read(out).expect("results.json");
+    let environment = results.environment.expect("what it ran on");
+    assert_eq!(environment.device, "cpu");
+    for (name, value) in environment.rows() {
+        assert!(page.contains(&format!("<td>{name}</td>")) && !value.is_empty(), "{name}: {value}");
+    }
+    let manifest = fs::read_to_string(out.join("manifest.json")).expect("manifest.json");
+    let manifest: Value = serde_json::from_str(&manifest).expect("JSON");
+    assert_eq!(manifest["environment"], serde_json::to_value(&environment).expect("JSON"));
+    for part in ["<th>intransigence</th>", "<th>plasticity</th>", "<dt>MAA</dt>"] {
+        assert!(page.contains(part), "{part}");
+    }
+    assert!(!page.contains("<th>source</th>"), "no plugin says where it was built from");
 }
 
 #[test]

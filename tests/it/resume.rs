@@ -102,6 +102,36 @@ fn written(out: &Path, method: &str) -> Vec<std::time::SystemTime> {
 }
 
 #[test]
+fn a_run_that_is_asked_to_stop_says_how_to_go_on() {
+    let workspace = workspace(SMALL);
+    let out = workspace.path().join("out");
+    let selection = ["--methods", "lora", "--set", "references=[]"];
+    let measured = || {
+        let cell = Results::read(&out).ok()?.cells.pop()?;
+        Some(cell.scorers.get("official")?.matrix.rows[0].iter().all(Option::is_some))
+    };
+    let mut command = compare(&workspace, &selection);
+    command.process_group(0).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("coin-host starts");
+    wait_until(&mut child, "the first row", || measured() == Some(true));
+    // The whole group, as a terminal does on Ctrl-C: workers hear of it too.
+    let group = format!("-{}", child.id());
+    let sent = Command::new("kill").args(["-INT", "--", &group]).status().expect("kill starts");
+    assert!(sent.success());
+    let output = child.wait_with_output().expect("it ends");
+    let notes = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{notes}");
+    let last = notes.lines().last().unwrap_or_default();
+    assert_eq!(last, "stopped; 1 of 2 stages kept; the same command goes on", "{notes}");
+    assert!(!notes.contains("failed"), "{notes}");
+    let output = finish(compare(&workspace, &selection));
+    let notes = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{notes}");
+    assert!(notes.starts_with("going on in out: 1 of 2 stages are there\n"), "{notes}");
+    assert_eq!(metrics(&out, "lora"), metrics(&reference().0, "lora"));
+}
+
+#[test]
 fn results_show_a_running_cell() {
     let workspace = workspace(SMALL);
     let out = workspace.path().join("out");

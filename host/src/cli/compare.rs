@@ -10,8 +10,9 @@ use crate::cli::output::Output;
 use crate::compare::arguments::CompareArguments;
 use crate::compare::plan::Plan;
 use crate::compare::protocol::Refusal;
+use crate::compare::stop::Stop;
 use crate::compare::{self, Refused};
-use crate::config::{self, Request};
+use crate::config::{self, Origins, Request, RunConfig, plugin_key};
 use crate::report::results::Results;
 use crate::report::tables;
 
@@ -29,16 +30,16 @@ pub(crate) struct CompareCommand {
     /// Configuration file; without one, the embedded quickstart
     config: Option<PathBuf>,
     /// Only these methods, by name or as a `.toml` with a `stack`
-    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    #[arg(long, value_delimiter = ',', value_name = "A,B,..", value_parser = item)]
     methods: Vec<String>,
     /// Only these tasks
-    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    #[arg(long, value_delimiter = ',', value_name = "A,B,..", value_parser = item)]
     tasks: Vec<String>,
     /// Seeds in place of the configuration's
-    #[arg(long, value_delimiter = ',', value_name = "SEEDS")]
+    #[arg(long, value_delimiter = ',', value_name = "0,1,..", value_parser = seed)]
     seeds: Vec<u64>,
     /// Task orders in place of the configuration's: names, or `random:N`
-    #[arg(long, value_delimiter = ',', value_name = "ORDERS")]
+    #[arg(long, value_delimiter = ',', value_name = "A,B,..", value_parser = item)]
     orders: Vec<String>,
     /// Write a value over the configuration's: `training.steps=40`
     #[arg(long, value_name = "KEY=VALUE")]
@@ -59,11 +60,40 @@ pub(crate) struct CompareCommand {
     #[arg(long)]
     keep_going: bool,
     /// Train these methods again in a folder that has their cells already, or `all`
-    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    #[arg(long, value_delimiter = ',', value_name = "A,B,..", value_parser = item)]
     redo: Vec<String>,
     /// Look for plugins here first
     #[arg(long, value_name = "FOLDER")]
     plugin_dir: Vec<String>,
+}
+
+/// An item of a list.
+fn item(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err(String::from("an empty name in a list; write it with commas and without blanks: `a,b`")),
+        name => Ok(name.to_string()),
+    }
+}
+
+fn seed(text: &str) -> Result<u64, String> {
+    text.trim().parse().map_err(|_| {
+        String::from("seeds are whole numbers with commas between them and without blanks: `0,1,2`")
+    })
+}
+
+/// Refused methods with the places of the keys that their plugins do not know.
+fn located(error: anyhow::Error, config: &RunConfig, origins: &Origins) -> anyhow::Error {
+    match error.downcast::<Refused>() {
+        Ok(mut refused) => {
+            for refusal in &mut refused.refusals {
+                if let Some(method) = &refusal.method {
+                    refusal.message = plugin_key::located(&refusal.message, method, config, origins);
+                }
+            }
+            refused.into()
+        }
+        Err(error) => error,
+    }
 }
 
 impl CompareCommand {
@@ -84,12 +114,14 @@ impl CompareCommand {
             jobs: self.jobs.map(usize::from),
             keep_going: self.keep_going,
             redo: self.redo.clone(),
+            stop: Stop::on_signals()?,
             quiet: output.quiet(),
         };
+        let located_here = |error| located(error, &arguments.config, &loaded.origins);
         if self.dry_run {
-            return self.plan(&arguments, output);
+            return self.plan(&arguments, output).map_err(located_here);
         }
-        let outcome = compare::run(&arguments)?;
+        let outcome = compare::run(&arguments).map_err(located_here)?;
         let whole = Results::read(&outcome.results)?;
         let cells = whole.cells.len();
         let results = Plan::new(&arguments.config).part(whole);

@@ -1,4 +1,4 @@
-//! From errors to exit codes: 0 ok, 1 run failed, 2 bad configuration or usage, 3 plugin refused.
+//! From errors to exit codes: 0 ok, 1 run failed, 2 bad configuration or usage, 3 plugin refused, 130 stopped.
 
 use std::io::ErrorKind;
 use std::process::ExitCode;
@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use crate::cli::output::Output;
 use crate::compare::Refused;
 use crate::compare::message::message;
+use crate::compare::stop::{EXIT_CODE, Stopped};
 use crate::config::ConfigError;
 use crate::eval::file::FileError;
 use crate::plugin::PluginError;
@@ -20,6 +21,10 @@ pub(crate) fn report(error: &anyhow::Error, output: &Output) -> ExitCode {
     };
     if error.chain().any(broken_pipe) {
         return ExitCode::SUCCESS;
+    }
+    if let Some(stopped) = error.chain().find_map(|cause| cause.downcast_ref::<Stopped>()) {
+        output.note(&stopped.to_string());
+        return ExitCode::from(EXIT_CODE as u8);
     }
     output.error(&message(error));
     ExitCode::from(code(error))

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::compare::stop::Stop;
 use crate::config::RunConfig;
 
 /// A comparison to run.
@@ -18,6 +19,8 @@ pub struct CompareArguments {
     pub keep_going: bool,
     /// Methods whose cells are done again although they are finished, or `all`.
     pub redo: Vec<String>,
+    /// Ends the comparison where it stands.
+    pub stop: Stop,
     /// No progress.
     pub quiet: bool,
 }

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use crate::compare::arguments::CompareArguments;
+use crate::compare::environment;
 use crate::compare::process::{Message, Worker};
 use crate::compare::protocol::{self, Inputs, Refusal, Reply, Request};
+use crate::compare::stop::{Stop, Stopped};
 use crate::config::RunConfig;
 use crate::report::results::PluginUse;
 
@@ -57,6 +59,7 @@ pub struct Checked {
 /// # Errors
 /// [`Refused`], unless `keep_going` and something is left to run: then `config` has what is left.
 pub fn check(arguments: &CompareArguments) -> Result<Checked> {
+    environment::check_device(&arguments.config)?;
     let mut config = arguments.config.clone();
     let mut checker = Checker::new(arguments)?;
     let protocol::Checked { mut refusals, mut plugins, inputs } = checker.ask(None)?;
@@ -130,8 +133,10 @@ impl<'a> Checker<'a> {
         };
         let deadline = Instant::now() + hang();
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.receiver.recv_timeout(left) {
+            if self.arguments.stop.is_asked() {
+                return Err(Stopped::before_the_first_cell().into());
+            }
+            match self.receiver.recv_timeout(Stop::next_look(deadline)) {
                 Ok(Message::Reply(number, reply)) if number == worker.number => match *reply {
                     Reply::Checked(found) => {
                         self.worker = Some(worker);
@@ -143,6 +148,7 @@ impl<'a> Checker<'a> {
                 Ok(Message::Gone(number)) if number == worker.number => return Ok(refuse(worker.obituary())),
                 Ok(_) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(refuse(worker.obituary())),
+                Err(RecvTimeoutError::Timeout) if Instant::now() < deadline => {}
                 Err(RecvTimeoutError::Timeout) => {
                     let message = format!("no answer for {} s{}", hang().as_secs(), worker.whereabouts());
                     worker.kill();

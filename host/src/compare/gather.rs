@@ -11,7 +11,7 @@ use crate::compare::protocol::{Refusal, Work};
 use crate::config::RunConfig;
 use crate::eval::metrics::Metrics;
 use crate::report::html;
-use crate::report::results::{CellResult, Cost, FILE_NAME, Joint, References, Results, Status};
+use crate::report::results::{CellResult, Cost, Environment, FILE_NAME, Joint, References, Results, Status};
 
 /// What a run has so far.
 pub struct Gathered {
@@ -74,6 +74,12 @@ impl Gathered {
         gathered.forget(whole, redo)?;
         gathered.write()?;
         Ok(gathered)
+    }
+
+    /// Notes down what everything that follows runs on.
+    pub fn on(&mut self, environment: Environment) -> Result<()> {
+        self.results.environment = Some(environment);
+        self.write()
     }
 
     /// Removes the files of these methods and of the references that are made with them.

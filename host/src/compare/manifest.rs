@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::compare::protocol::{Inputs, Refusal};
 use crate::config::RunConfig;
-use crate::report::results::PluginUse;
+use crate::report::results::{Environment, PluginUse};
 
 const FILE_NAME: &str = "manifest.json";
 
@@ -32,6 +32,9 @@ pub struct Manifest {
     pub plugins: Vec<(String, Vec<PluginUse>)>,
     #[serde(flatten)]
     pub inputs: Inputs,
+    /// What the last comparison in this folder ran on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<Environment>,
 }
 
 impl Manifest {
@@ -49,6 +52,7 @@ impl Manifest {
             refused: refused.to_vec(),
             plugins,
             inputs,
+            environment: None,
         }
     }
 

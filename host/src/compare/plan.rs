@@ -95,8 +95,10 @@ impl Plan {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "run {} ({})", self.name, &self.config[..12])?;
-        writeln!(f, "{} tasks: {}", self.tasks.len(), self.tasks.join(", "))?;
-        writeln!(f, "{} cells:", self.cells.len())?;
+        let count =
+            |number: usize, noun: &str| format!("{number} {noun}{}", if number == 1 { "" } else { "s" });
+        writeln!(f, "{}: {}", count(self.tasks.len(), "task"), self.tasks.join(", "))?;
+        writeln!(f, "{}:", count(self.cells.len(), "cell"))?;
         for cell in &self.cells {
             writeln!(f, "  {cell}")?;
         }

@@ -109,13 +109,18 @@ impl Progress {
         }
     }
 
-    /// Takes the display down and leaves one line about the whole run.
-    pub fn finish(mut self) {
-        let summary = self.grid.total(self.start.elapsed());
+    /// Takes the display down.
+    pub fn clear(&mut self) {
         if let View::Bars { all, .. } = &self.view {
             let _ = all.clear();
             self.view = View::Lines(Box::new(std::io::stderr()));
         }
+    }
+
+    /// Takes the display down and leaves one line about the whole run.
+    pub fn finish(mut self) {
+        let summary = self.grid.total(self.start.elapsed());
+        self.clear();
         self.note(&summary);
     }
 }

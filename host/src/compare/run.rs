@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::compare::agreement::{self, ALL};
 use crate::compare::arguments::{CompareArguments, Outcome};
 use crate::compare::check::{Refused, check, hang};
+use crate::compare::environment;
 use crate::compare::event::{CellEvent, Line};
 use crate::compare::gather::Gathered;
 use crate::compare::manifest::{self, Manifest};
@@ -17,6 +18,7 @@ use crate::compare::plan::{Cell, Plan};
 use crate::compare::process::{Message, Worker};
 use crate::compare::progress::Progress;
 use crate::compare::protocol::{Reply, Work};
+use crate::compare::stop::{LOOK, Stop, Stopped};
 use crate::compare::work_units;
 use crate::compare::world;
 use crate::config::{Location, RunConfig};
@@ -48,8 +50,11 @@ pub fn run(arguments: &CompareArguments) -> Result<Outcome> {
     world::writable(out)?;
     let _lock = manifest::lock(out)?;
     // Before the manifest names other plugins, nothing that the old ones made is left.
+    let environment = environment::of(&whole);
     let mut gathered = Gathered::begin(out, &whole, &arguments.config, &checked.refusals, &redo)?;
+    gathered.on(environment.clone())?;
     let mut manifest = Manifest::new(&whole, &checked.refusals, checked.plugins, checked.inputs);
+    manifest.environment = Some(environment);
     if let Some(began) = &began {
         manifest.keep(began);
     }
@@ -66,6 +71,7 @@ pub fn run(arguments: &CompareArguments) -> Result<Outcome> {
         queue,
         workers: Vec::new(),
         started: 0,
+        stop: &arguments.stop,
     };
     if pool.queue.is_empty() {
         pool.progress.note(&nothing_to_do(&config));
@@ -80,6 +86,11 @@ pub fn run(arguments: &CompareArguments) -> Result<Outcome> {
         pool.progress.note(&format!("method {method} is trained again from its beginning"));
     }
     let finished = pool.work(jobs, &mut gathered);
+    if finished.is_ok() && arguments.stop.is_asked() && !pool.is_done() {
+        let (kept, of) = gathered.stages();
+        pool.progress.clear();
+        return Err(Stopped::after(kept, of).into());
+    }
     pool.progress.finish();
     finished?;
     gathered.finish()
@@ -138,6 +149,7 @@ struct Pool<'p> {
     queue: VecDeque<Work>,
     workers: Vec<Worker>,
     started: usize,
+    stop: &'p Stop,
 }
 
 impl Pool<'_> {
@@ -147,13 +159,13 @@ impl Pool<'_> {
             self.start(&sender)?;
         }
         let mut watched = Instant::now();
-        while !self.workers.is_empty() {
+        while !self.workers.is_empty() && !self.stop.is_asked() {
             // A busy worker must not keep a hanging one from being noticed.
             if watched.elapsed() >= WATCH {
                 self.watch(gathered)?;
                 watched = Instant::now();
             }
-            match receiver.recv_timeout(WATCH) {
+            match receiver.recv_timeout(LOOK) {
                 Ok(Message::Reply(number, reply)) => self.reply(number, *reply, gathered)?,
                 Ok(Message::Gone(number)) => self.gone(number, &sender, gathered)?,
                 Err(RecvTimeoutError::Timeout) => {}
@@ -161,6 +173,10 @@ impl Pool<'_> {
             }
         }
         Ok(())
+    }
+
+    fn is_done(&self) -> bool {
+        self.queue.is_empty() && self.workers.is_empty()
     }
 
     /// Starts a worker if there is something for it.

@@ -14,6 +14,7 @@ use crate::compare::event::{CellEvent, Line};
 use crate::compare::message::message;
 use crate::compare::plan::Cell as Planned;
 use crate::compare::protocol::{Checked, Inputs, Refusal, Reply, Request, Work};
+use crate::compare::stop::Stop;
 use crate::compare::world::{self, Parts, Shelf};
 use crate::config::{RunConfig, StackEntry};
 use crate::eval::answering::{self, Engine};
@@ -33,6 +34,8 @@ pub fn serve(requests: impl BufRead, mut replies: impl Write) -> Result<()> {
     let Request::Setup { config, out, breadcrumb } = serde_json::from_str(&first)? else {
         bail!("the first request of a worker must be its set-up");
     };
+    // Ctrl-C in a terminal reaches workers too, and their parent is the one to end them; a second one ends this process at once.
+    Stop::on_signals()?;
     tch::set_num_threads(config.training.threads as i32);
     rayon::ThreadPoolBuilder::new().num_threads(config.training.threads).build_global()?;
     Breadcrumb::create(&breadcrumb)?.install();

@@ -23,7 +23,7 @@ fn check_table(tree: &Tree, table: &InlineTable, path: &str, pattern: &str) -> R
         if part == "*" {
             check_name(name).map_err(at)?;
         } else if !known.contains(&name) {
-            return Err(at(unknown(name, path, &known)));
+            return Err(at(of_stack(table, path, name).unwrap_or_else(|| unknown(name, path, &known))));
         }
         if let Some(key) = find(&inner) {
             check_value(tree, &inner, value, &key.kind).map_err(|fault| match fault.hint {
@@ -47,6 +47,18 @@ fn meaning(key: &Key) -> String {
         Fallback::Required => key.text.to_string(),
         Fallback::Value(default) | Fallback::Words(default) => format!("{} Default: {default}", key.text),
     }
+}
+
+/// A key of a method that is one of a plugin in its stack.
+fn of_stack(method: &InlineTable, path: &str, name: &str) -> Option<ConfigError> {
+    let stack = method.get("stack")?.as_array()?.iter();
+    let entries: Vec<&InlineTable> = stack.filter_map(Value::as_inline_table).collect();
+    let having: Vec<_> = entries.iter().copied().filter(|entry| entry.contains_key(name)).collect();
+    let meant = if having.is_empty() { entries } else { having };
+    let plugins = meant.iter().filter_map(|entry| entry.get("plugin")?.as_str());
+    let keys: Vec<String> = plugins.map(|plugin| format!("`{path}.stack.{plugin}.{name}`")).collect();
+    let hint = format!("keys of a plugin stand in its place of the stack: {}", keys.join(" or "));
+    (!keys.is_empty()).then(|| ConfigError::new("unknown key").hint(hint))
 }
 
 fn unknown(name: &str, path: &str, known: &[&str]) -> ConfigError {

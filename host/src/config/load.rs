@@ -1,6 +1,6 @@
 //! Reads a configuration: file, methods' files, options of the command line, check, resolution.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize as _;
 use serde::de::IntoDeserializer as _;
@@ -11,7 +11,7 @@ use crate::config::overrides::Override;
 use crate::config::raw::RawConfig;
 use crate::config::resolve::{Selection, resolve};
 use crate::config::tree::Tree;
-use crate::config::{ConfigError, Origin, Origins, RunConfig};
+use crate::config::{ConfigError, Origin, Origins, RunConfig, nearest};
 
 /// The configuration of `coin-host compare` without one.
 pub const QUICKSTART: &str = include_str!("../../../configs/quickstart.toml");
@@ -77,13 +77,32 @@ fn read(path: &Path, named_by: Option<(&str, &Origin)>) -> Result<Tree, ConfigEr
             std::io::ErrorKind::NotFound => format!("there is no file `{file}`"),
             _ => format!("cannot read `{file}`: {fault}"),
         };
+        let near = near_file(path).map(|near| format!("did you mean `{}`?", near.display()));
+        let usual = match named_by {
+            Some(_) => "a method's file holds its `stack`: `stack = [{ plugin = \"lora\", r = 16 }]`",
+            None => "`coin-host compare` without a file runs the embedded quickstart",
+        };
+        let fault = ConfigError::new(reason).hint(near.unwrap_or_else(|| usual.to_string()));
         match named_by {
-            Some((key, origin)) => ConfigError::new(reason).at(origin).key(key),
-            None => ConfigError::new(reason)
-                .hint("`coin-host compare` without a file runs the embedded quickstart"),
+            Some((key, origin)) => fault.at(origin).key(key),
+            None => fault,
         }
     })?;
     Tree::parse(&text, &file)
+}
+
+/// A file that is there, in the same folder or in `configs`, under a name like that of one that is not.
+fn near_file(path: &Path) -> Option<PathBuf> {
+    let name = path.file_name()?.to_str()?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    [folder.unwrap_or(Path::new(".")), Path::new("configs")].into_iter().find_map(|folder| {
+        let files =
+            std::fs::read_dir(folder).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let mut files: Vec<String> = files.filter(|file| file.ends_with(".toml")).collect();
+        files.sort();
+        let near = nearest::nearest(name, files.iter().map(String::as_str))?;
+        Some(if folder == Path::new(".") { PathBuf::from(near) } else { folder.join(near) })
+    })
 }
 
 /// The keys of `methods.NAME.file` in the place of that key.

@@ -1,7 +1,7 @@
 //! Did you mean ..: the nearest of some known names.
 
 /// The known name closest to `word`, if it is close enough to be what was meant: a few letters off, begun and not ended
-/// (`vqa` for `vqav2`), or its initials (`lr` for `learning_rate`).
+/// (`vqa` for `vqav2`), its initials (`lr` for `learning_rate`), or the word that a letter stands for (`rank` for `r`).
 pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
     let length = word.chars().count();
@@ -9,7 +9,8 @@ pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
     let cost = |name: &str| {
         let name = name.to_lowercase();
         let initials: String = name.split(['_', '-']).filter_map(|part| part.chars().next()).collect();
-        let meant = length >= 3 && name.starts_with(&word) || length >= 2 && initials == word;
+        let letter = name.chars().count() == 1 && word.starts_with(&name);
+        let meant = letter || length >= 3 && name.starts_with(&word) || length >= 2 && initials == word;
         if meant { 0 } else { distance(&word, &name) }
     };
     known
@@ -63,6 +64,7 @@ mod tests {
         assert_eq!(nearest("lr", known), Some("learning_rate"));
         assert_eq!(nearest("vqa", ["gqa", "vqav2"]), Some("vqav2"));
         assert_eq!(nearest("", known), None);
+        assert_eq!(nearest("rank", ["lora_alpha", "r"]), Some("r"));
     }
 
     #[test]

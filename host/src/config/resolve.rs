@@ -86,9 +86,17 @@ fn select<T>(
     }
     for name in names {
         if !entries.iter().any(|(known, _)| known == name) {
+            let known = || entries.iter().map(|(name, _)| name.as_str());
+            let hint = match (option, nearest::nearest(name, known())) {
+                ("--methods", None) => format!(
+                    "known: {}; a plugin becomes a method in a file, `--methods my.toml`, with `stack = [{{ plugin = \"{name}\" }}]` in it",
+                    known().collect::<Vec<_>>().join(", ")
+                ),
+                _ => nearest::hint(name, known().collect::<Vec<_>>()),
+            };
             return Err(ConfigError::new(format!("the run has no {noun} `{name}`"))
                 .at(&Origin::option(option))
-                .hint(nearest::hint(name, entries.iter().map(|(name, _)| name.as_str()))));
+                .hint(hint));
         }
     }
     entries.retain(|(name, _)| names.contains(name));

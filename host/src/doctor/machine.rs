@@ -21,6 +21,8 @@ pub struct Libtorch {
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Processor {
+    /// As the system says it; the architecture where it does not.
+    pub name: String,
     pub architecture: String,
     /// Cores that this process may use.
     pub cores: usize,
@@ -42,7 +44,7 @@ pub struct Memory {
     pub limit_bytes: Option<u64>,
 }
 
-pub(super) fn libtorch() -> Libtorch {
+pub(crate) fn libtorch() -> Libtorch {
     let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
     let path = loaded(&maps, "libtorch_cpu.so");
     let built_with = [
@@ -81,12 +83,20 @@ pub(super) fn devices() -> Vec<String> {
     std::iter::once("cpu".to_owned()).chain((0..count).map(|index| format!("cuda:{index}"))).collect()
 }
 
-pub(super) fn processor() -> Processor {
+pub(crate) fn processor() -> Processor {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let architecture = std::env::consts::ARCH.to_owned();
     Processor {
-        architecture: std::env::consts::ARCH.to_owned(),
+        name: model_name(&cpuinfo).unwrap_or_else(|| architecture.clone()),
+        architecture,
         cores: std::thread::available_parallelism().map_or(1, |cores| cores.get()),
         features: features().into_iter().filter(|(has, _)| *has).map(|(_, name)| name.to_owned()).collect(),
     }
+}
+
+fn model_name(cpuinfo: &str) -> Option<String> {
+    let line = cpuinfo.lines().find(|line| line.starts_with("model name"))?;
+    line.split_once(':').map(|(_, name)| name.trim().to_owned()).filter(|name| !name.is_empty())
 }
 
 #[cfg(target_arch = "x86_64")]

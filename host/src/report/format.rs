@@ -24,6 +24,16 @@ pub fn comparison(results: &Results, scorer: &str) -> Grid {
     Grid { header, rows: rows.iter().map(|row| comparison_row(results, row)).collect() }
 }
 
+/// The metrics that need zero-shot scores or joint training; without rows where none is known.
+pub fn further(results: &Results, scorer: &str) -> Grid {
+    let mut header = vec!["method".to_owned()];
+    header.extend(summary::FURTHER.iter().map(|column| column.name.to_owned()));
+    let shown = |metric: &Option<Statistic>| metric.map_or(NONE.to_owned(), |metric| statistic(&metric));
+    let rows = summary::further(results, scorer).into_iter();
+    let rows = rows.map(|(name, metrics)| std::iter::once(name).chain(metrics.iter().map(shown)).collect());
+    Grid { header, rows: rows.collect() }
+}
+
 fn comparison_row(results: &Results, row: &Row) -> Vec<String> {
     let runs = match (row.done, row.total) {
         (_, 0) => NONE.to_owned(),

@@ -18,7 +18,13 @@ pub fn page(results: &Results) -> String {
         body.push_str(&format!("<h2>Comparison, scorer {}</h2>\n", escape(scorer)));
         body.push_str("<p>Percent; mean ± sample standard deviation over the n finished runs.</p>\n");
         body.push_str(&table(&format::comparison(results, scorer)));
+        let further = format::further(results, scorer);
+        if !further.rows.is_empty() {
+            body.push_str("<h3>What was gained before and lost against training together</h3>\n");
+            body.push_str(&table(&further));
+        }
     }
+    body.push_str(LEGEND);
     if let Some(grid) = difference::grid(results) {
         body.push_str(&format!("<h2>{}</h2>\n{}", difference::TITLE, table(&grid)));
     }
@@ -40,6 +46,11 @@ pub fn page(results: &Results) -> String {
     body.push_str(&table(&runs(results)));
     body.push_str("<h2>Plugins</h2>\n");
     body.push_str(&table(&plugins(results)));
+    if let Some(environment) = &results.environment {
+        body.push_str("<h2>Environment</h2>\n");
+        let rows = environment.rows().into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
+        body.push_str(&table(&Grid { header: vec![String::new(); 2], rows }));
+    }
     if !results.config.is_null() {
         let config = serde_json::to_string_pretty(&results.config).unwrap_or_default();
         body.push_str(&format!(
@@ -53,6 +64,26 @@ pub fn page(results: &Results) -> String {
          <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n{body}</body>\n</html>\n"
     )
 }
+
+/// What the columns say; `docs/metrics.md` has the formulas and where they come from.
+const LEGEND: &str = "\
+<details open><summary>How to read the columns</summary>\n<dl>
+<dt>n</dt><dd>finished runs that a row is the mean of</dd>
+<dt>AP</dt><dd>average score of all tasks after the last stage</dd>
+<dt>MAA</dt><dd>mean over the stages of the average score of the tasks learned so far</dd>
+<dt>BWT/T, BWT/(T-1)</dt><dd>backward transfer: what the score of a task changed from right after its own stage to the end; negative means \
+forgotten. CoIN divides the sum by the number of tasks T, GEM by T-1</dd>
+<dt>forgetting</dt><dd>how far each task ends below its best earlier score; less is better</dd>
+<dt>FWT</dt><dd>forward transfer: how far a task stands above zero-shot right before its own stage</dd>
+<dt>intransigence</dt><dd>how far a task right after its own stage stays below joint training; less is better</dd>
+<dt>plasticity</dt><dd>average score of the tasks, each right after its own stage</dd>
+<dt>params, stored</dt><dd>trained parameters; all that is carried from stage to stage, with the replay buffer</dd>
+<dt>time, memory</dt><dd>training and evaluation of one run; its greatest use of memory</dd>
+<dt>joint</dt><dd>one training on all tasks together, the usual upper bound</dd>
+<dt>zero-shot</dt><dd>the backbone before any training</dd>
+<dt>blind</dt><dd>the most frequent training answer to each question, without looking at the picture</dd>
+</dl></details>
+";
 
 const STYLE: &str = "\
 :root { color-scheme: light; }
@@ -152,19 +183,26 @@ fn runs(results: &Results) -> Grid {
 
 /// Each method's stack and where its plugins came from; runs of one method that differ are listed apart.
 fn plugins(results: &Results) -> Grid {
-    let header = ["method", "plugin", "version", "accepted as", "source", "sha256"];
+    let used = || results.cells.iter().flat_map(|cell| &cell.plugins);
+    let has_source = used().any(|plugin| !plugin.source.is_empty());
+    let mut header = vec!["method", "plugin", "version", "accepted as", "sha256"];
+    if has_source {
+        header.push("source");
+    }
     let mut rows: Vec<Vec<String>> = Vec::new();
     for cell in &results.cells {
         for plugin in &cell.plugins {
-            let fields =
-                [&cell.method, &plugin.name, &plugin.version, &plugin.trust, &plugin.source, &plugin.sha256];
-            let row = fields.map(String::clone).to_vec();
+            let fields = [&cell.method, &plugin.name, &plugin.version, &plugin.trust, &plugin.sha256];
+            let mut row = fields.map(String::clone).to_vec();
+            if has_source {
+                row.push(plugin.source.clone());
+            }
             if !rows.contains(&row) {
                 rows.push(row);
             }
         }
     }
-    Grid { header: header.map(str::to_owned).to_vec(), rows }
+    Grid { header: header.into_iter().map(str::to_owned).collect(), rows }
 }
 
 fn escape(text: &str) -> String {

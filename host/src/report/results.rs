@@ -1,6 +1,7 @@
 //! `results.json`, the primary artifact of a run: every table, page and plot is derived from it. All scores are percentages.
 //! The format is described in `docs/results-format.md`; a change that old readers would misread gets a new schema number.
 
+mod environment;
 mod file;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::eval::matrix::Matrix;
 pub use crate::eval::metrics::Metrics;
+pub use environment::Environment;
 pub use file::ResultsError;
 
 /// The schema number this host writes and reads.
@@ -35,6 +37,9 @@ pub struct Results {
     /// The resolved configuration.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub config: serde_json::Value,
+    /// What the last comparison in this folder ran on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<Environment>,
 }
 
 /// One method on one order of tasks with one seed.
@@ -176,6 +181,7 @@ impl Results {
             cells: Vec::new(),
             references: BTreeMap::new(),
             config: serde_json::Value::Null,
+            environment: None,
         }
     }
 

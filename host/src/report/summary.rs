@@ -47,6 +47,13 @@ pub const COLUMNS: [Column; 5] = [
     Column { name: "forgetting", value: |metrics| metrics.forgetting, higher_is_better: false },
 ];
 
+/// Metrics that need zero-shot scores or joint training.
+pub const FURTHER: [Column; 3] = [
+    Column { name: "FWT", value: |metrics| metrics.fwt, higher_is_better: true },
+    Column { name: "intransigence", value: |metrics| metrics.intransigence, higher_is_better: false },
+    Column { name: "plasticity", value: |metrics| metrics.plasticity, higher_is_better: true },
+];
+
 /// One row of the comparison.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
@@ -107,10 +114,7 @@ pub fn rows(results: &Results, scorer: &str) -> Vec<Row> {
 fn method_row(results: &Results, scorer: &str, method: &str) -> Row {
     let cells: Vec<&CellResult> = results.cells.iter().filter(|cell| cell.method == method).collect();
     let done: Vec<&CellResult> = cells.iter().copied().filter(|cell| cell.status == Status::Done).collect();
-    let metrics = COLUMNS.iter().map(|column| {
-        let values = done.iter().filter_map(|cell| (column.value)(&cell.scorers.get(scorer)?.metrics));
-        Statistic::of(&values.collect::<Vec<_>>())
-    });
+    let metrics = COLUMNS.iter().map(|column| statistic(&done, scorer, column));
     Row {
         name: method.to_owned(),
         is_method: true,
@@ -119,6 +123,25 @@ fn method_row(results: &Results, scorer: &str, method: &str) -> Row {
         metrics: metrics.collect(),
         cost: cost(&done),
     }
+}
+
+fn statistic(done: &[&CellResult], scorer: &str, column: &Column) -> Option<Statistic> {
+    let values = done.iter().filter_map(|cell| (column.value)(&cell.scorers.get(scorer)?.metrics));
+    Statistic::of(&values.collect::<Vec<_>>())
+}
+
+/// [`FURTHER`] of each method of which at least one is known.
+pub fn further(results: &Results, scorer: &str) -> Vec<(String, Vec<Option<Statistic>>)> {
+    let of = |method: &str| -> Vec<Option<Statistic>> {
+        let done: Vec<&CellResult> = results
+            .cells
+            .iter()
+            .filter(|cell| cell.method == method && cell.status == Status::Done)
+            .collect();
+        FURTHER.iter().map(|column| statistic(&done, scorer, column)).collect()
+    };
+    let rows = results.methods().into_iter().map(|method| (method.to_owned(), of(method)));
+    rows.filter(|(_, metrics)| metrics.iter().any(Option::is_some)).collect()
 }
 
 fn cost(done: &[&CellResult]) -> Option<RowCost> {

@@ -96,7 +96,8 @@ impl Grid {
         let failed = if self.failed > 0 { format!(", {} failed", self.failed) } else { String::new() };
         let over = self.finished + self.failed;
         let left = if over < self.stages.len() { format!(", {}", self.left()) } else { String::new() };
-        format!("{over} of {} cells{failed}, {} gone{left}", self.stages.len(), time(now))
+        let cells = if self.stages.len() == 1 { "cell" } else { "cells" };
+        format!("{over} of {} {cells}{failed}, {} gone{left}", self.stages.len(), time(now))
     }
 
     fn left(&self) -> String {

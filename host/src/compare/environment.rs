@@ -1,0 +1,76 @@
+//! What a comparison runs on, and whether the device that it asks for is there.
+
+use anyhow::Result;
+use tch::Device;
+
+use crate::compare::check::Refused;
+use crate::compare::world;
+use crate::config::{self, RunConfig};
+use crate::doctor::machine;
+use crate::report::results::Environment;
+
+/// This machine, as a run with this configuration uses it.
+pub fn of(config: &RunConfig) -> Environment {
+    let (libtorch, processor) = (machine::libtorch(), machine::processor());
+    let version = libtorch.version.as_deref().unwrap_or("of unknown version");
+    Environment {
+        host: env!("CARGO_PKG_VERSION").to_string(),
+        libtorch: if libtorch.cuda {
+            format!("{version}, with CUDA")
+        } else {
+            format!("{version}, CPU only")
+        },
+        device: match world::device(config.backbone.device) {
+            Device::Cuda(index) => format!("cuda:{index}"),
+            _ => String::from("cpu"),
+        },
+        operating_system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+        processor: processor.name,
+        cores: processor.cores,
+        features: processor.features,
+    }
+}
+
+/// Refuses a GPU that is not there, before anything is loaded.
+pub fn check_device(config: &RunConfig) -> Result<()> {
+    let config::Device::Cuda(index) = config.backbone.device else { return Ok(()) };
+    let devices = if tch::Cuda::is_available() { tch::Cuda::device_count().max(0) as usize } else { 0 };
+    match missing(index, devices, machine::libtorch().cuda) {
+        None => Ok(()),
+        Some(message) => Err(Refused::configuration(message).into()),
+    }
+}
+
+/// Why there is no device of this index, where there is none.
+fn missing(index: usize, devices: usize, has_cuda: bool) -> Option<String> {
+    let what = format!("`backbone.device`: there is no device cuda:{index}");
+    match devices {
+        _ if index < devices => None,
+        0 if !has_cuda => Some(format!(
+            "{what}: this libtorch is CPU only\nhint: set LIBTORCH to one with CUDA, or LIBTORCH_USE_PYTORCH=1 with such a PyTorch, and run `make build`; `cpu` and `auto` run with this one"
+        )),
+        0 => Some(format!(
+            "{what}: libtorch has its CUDA part, but finds no GPU\nhint: `nvidia-smi` must list one; CUDA_VISIBLE_DEVICES may hide it"
+        )),
+        devices => Some(format!("{what}\nhint: devices are numbered from cuda:0 to cuda:{}", devices - 1)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gpu_that_is_not_there_is_named_with_what_to_do() {
+        for (index, devices, has_cuda, expected) in [
+            (0, 1, true, None),
+            (0, 0, false, Some("this libtorch is CPU only\nhint: set LIBTORCH")),
+            (0, 0, true, Some("finds no GPU\nhint: `nvidia-smi`")),
+            (2, 2, true, Some("no device cuda:2\nhint: devices are numbered from cuda:0 to cuda:1")),
+        ] {
+            let found = missing(index, devices, has_cuda);
+            assert_eq!(found.is_some(), expected.is_some(), "{found:?}");
+            assert!(found.unwrap_or_default().contains(expected.unwrap_or_default()));
+        }
+    }
+}
