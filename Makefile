@@ -5,7 +5,7 @@ PYTHON ?= python3
 # A plugin of your own joins Cargo.lock when it is first built; where CI is set, Cargo.lock must be complete as it is.
 LOCKED ?= $(if $(CI),--locked)
 
-.PHONY: help libtorch build compare test lint
+.PHONY: help libtorch build compare test lint peer fixtures
 
 help:           ## List the targets
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 15
@@ -28,3 +28,13 @@ lint: libtorch  ## Check format, lints and dependencies, as before a change land
 	$(CARGO) clippy --release $(LOCKED) --workspace --all-targets -- -D warnings
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny $(LOCKED) check licenses bans sources; \
 	else echo "cargo-deny is not installed: its checks are skipped (the tests check the licences)"; fi
+
+peer: .peer/ready ## Make a Python environment with transformers and peft, for the comparisons in tests/peer
+
+.peer/ready: tests/peer/requirements.txt
+	$(PYTHON) -m venv .peer
+	.peer/bin/pip install --quiet -r tests/peer/requirements.txt
+	@touch $@
+
+fixtures: peer ## Write tests/fixtures/llava anew, with transformers
+	.peer/bin/python tests/peer/fixtures.py

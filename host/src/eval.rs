@@ -3,6 +3,7 @@
 pub mod answering;
 pub mod blind;
 pub mod file;
+pub mod logits;
 pub mod matrix;
 pub mod metrics;
 pub mod python;

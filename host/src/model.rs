@@ -6,6 +6,7 @@ pub mod config;
 pub mod decoder;
 pub mod generation;
 pub mod input;
+pub mod layout;
 pub mod parameter;
 pub mod prefix;
 pub mod projector;
@@ -17,6 +18,11 @@ pub mod weights;
 #[cfg(test)]
 mod tests;
 
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use tch::{Device, Kind};
+
 pub use backbone::Backbone;
 pub use cache::KeyValueCache;
 pub use config::ModelConfig;
@@ -25,3 +31,17 @@ pub use input::{Images, ModelInput, Padding};
 pub use prefix::{Prefix, Shift};
 pub use site::{Frozen, LinearHook, Part, Pass, Phase, Site};
 pub use tokenizer::Tokenizer;
+
+/// The model and the tokenizer of a checkpoint's folder.
+///
+/// # Errors
+/// As [`Backbone::load`]; a tokenizer that is not the model's.
+pub fn load(folder: &Path, device: Device, kind: Kind) -> Result<(Backbone, Tokenizer)> {
+    let path = folder.join("config.json");
+    let tokenizer = Tokenizer::load(folder)?;
+    // Before the weights, which take their time.
+    tokenizer
+        .check(&ModelConfig::read(&path)?)
+        .with_context(|| folder.join("tokenizer.json").display().to_string())?;
+    Ok((Backbone::load(folder, device, kind)?, tokenizer))
+}

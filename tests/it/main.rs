@@ -7,6 +7,7 @@ mod compare;
 mod datasets;
 mod determinism;
 mod faults;
+mod llava;
 mod loader;
 mod moelora;
 mod resume;

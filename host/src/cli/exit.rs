@@ -8,6 +8,7 @@ use crate::compare::Refused;
 use crate::compare::message::message;
 use crate::compare::stop::{EXIT_CODE, Stopped};
 use crate::config::ConfigError;
+use crate::data::bad_input::BadInput;
 use crate::eval::file::FileError;
 use crate::plugin::PluginError;
 
@@ -33,7 +34,7 @@ pub(crate) fn report(error: &anyhow::Error, output: &Output) -> ExitCode {
 fn code(error: &anyhow::Error) -> u8 {
     let of = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<PluginError>() {
         Some(error) => Some(error.exit_code()),
-        None if cause.is::<ConfigError>() => Some(BAD_CONFIG),
+        None if cause.is::<ConfigError>() || cause.is::<BadInput>() => Some(BAD_CONFIG),
         None => {
             let refused = cause.downcast_ref::<Refused>().map(Refused::exit_code);
             refused.or_else(|| cause.downcast_ref::<FileError>().map(FileError::exit_code))
@@ -51,6 +52,8 @@ mod tests {
     fn the_kind_of_error_decides_also_beneath_context() {
         let bad = Err::<(), _>(ConfigError::new("no")).context("while reading").unwrap_err();
         assert_eq!(code(&bad), 2);
+        let bad = anyhow::Error::from(BadInput::from(anyhow::anyhow!("cause").context("outer")));
+        assert_eq!((code(&bad), message(&bad)), (2, String::from("outer: cause")));
         assert_eq!(code(&anyhow::anyhow!("out of memory")), 1);
         let refused = PluginError::Refused { plugin: "`lora`".into(), reason: "damaged".into() };
         assert_eq!(code(&anyhow::Error::from(refused).context("before the first cell")), 3);

@@ -3,9 +3,14 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use crate::cli::output::Output;
+use crate::compare::world;
+use crate::config::{Device, Dtype};
+use crate::data::bad_input::BadInput;
+use crate::data::image::Aspect;
+use crate::eval::logits::{self, Inputs};
 use crate::train::pretrain::config::PretrainConfig;
 use crate::train::pretrain::pretrain;
 
@@ -19,6 +24,8 @@ pub(crate) struct ModelCommand {
 enum Which {
     /// Train a small backbone from nothing on the quickstart's captions
     Pretrain(Pretrain),
+    /// Write the logits of a checkpoint for conversations, to compare them with another program's
+    Logits(Logits),
 }
 
 #[derive(Debug, Args)]
@@ -34,11 +41,83 @@ struct Pretrain {
     set: Vec<String>,
 }
 
+#[derive(Debug, Args)]
+struct Logits {
+    #[command(flatten)]
+    inputs: InputArguments,
+    /// Safetensors file with `<id>.input_ids` [T] and `<id>.logits` [T, vocabulary], float32, for each record
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Records computed together
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    batch_size: u16,
+}
+
+/// A checkpoint and conversations for it.
+#[derive(Debug, Args)]
+pub(crate) struct InputArguments {
+    /// Folder of a LLaVA checkpoint in the Hugging Face layout
+    #[arg(long, value_name = "FOLDER")]
+    model: PathBuf,
+    /// Records in CoIN's training layout
+    #[arg(long, value_name = "FILE")]
+    data: PathBuf,
+    /// Folder that the records' picture paths start from
+    #[arg(long, value_name = "FOLDER")]
+    images: PathBuf,
+    /// How a picture becomes a square [default: as the checkpoint's preprocessor_config.json says]
+    #[arg(long, value_name = "HOW")]
+    image_aspect: Option<AspectName>,
+    /// Element type of weights and computation: float32, bfloat16, float16
+    #[arg(long, default_value = "float32", value_parser = dtype)]
+    dtype: Dtype,
+    /// Where to compute: auto, cpu, cuda:N
+    #[arg(long, default_value = "cpu")]
+    device: Device,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum AspectName {
+    /// Bordered to a square, then resized
+    Pad,
+    /// Short side resized, then the centre cut out
+    Crop,
+}
+
+fn dtype(text: &str) -> Result<Dtype, String> {
+    let value = serde::de::value::StrDeserializer::<serde::de::value::Error>::new(text);
+    serde::Deserialize::deserialize(value).map_err(|error| error.to_string())
+}
+
+impl InputArguments {
+    pub(crate) fn inputs(&self) -> Inputs<'_> {
+        Inputs {
+            model: &self.model,
+            data: &self.data,
+            images: &self.images,
+            aspect: self.image_aspect.map(|aspect| match aspect {
+                AspectName::Pad => Aspect::Pad,
+                AspectName::Crop => Aspect::Crop,
+            }),
+            kind: world::kind(self.dtype),
+            device: world::device(self.device),
+        }
+    }
+}
+
 impl ModelCommand {
     pub(crate) fn run(&self, output: &Output) -> anyhow::Result<ExitCode> {
-        let Which::Pretrain(command) = &self.command;
-        let config = PretrainConfig::read(&command.config, &command.set)?;
-        pretrain(&config, &command.out, &|line| output.note(line))?;
+        match &self.command {
+            Which::Pretrain(command) => {
+                let config = PretrainConfig::read(&command.config, &command.set)?;
+                pretrain(&config, &command.out, &|line| output.note(line))?;
+            }
+            Which::Logits(command) => {
+                let loaded = command.inputs.inputs().load().map_err(BadInput::from)?;
+                let count = logits::write(&loaded, usize::from(command.batch_size), &command.out)?;
+                output.note(&format!("logits of {count} records: {}", command.out.display()));
+            }
+        }
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -28,11 +28,7 @@ pub struct Parts {
 /// Loads the backbone of a configuration with its tokenizer.
 pub fn backbone(config: &RunConfig) -> Result<(Backbone, Tokenizer)> {
     let device = device(config.backbone.device);
-    let kind = match config.backbone.dtype {
-        Dtype::Float32 => Kind::Float,
-        Dtype::Bfloat16 => Kind::BFloat16,
-        Dtype::Float16 => Kind::Half,
-    };
+    let kind = kind(config.backbone.dtype);
     match &config.backbone.path {
         Location::Builtin(name) => {
             ensure!(
@@ -41,7 +37,16 @@ pub fn backbone(config: &RunConfig) -> Result<(Backbone, Tokenizer)> {
             );
             Backbone::builtin_tiny(device, kind)
         }
-        Location::Folder(folder) => Ok((Backbone::load(folder, device, kind)?, Tokenizer::load(folder)?)),
+        Location::Folder(folder) => crate::model::load(folder, device, kind),
+    }
+}
+
+/// The element type that a configuration means.
+pub fn kind(dtype: Dtype) -> Kind {
+    match dtype {
+        Dtype::Float32 => Kind::Float,
+        Dtype::Bfloat16 => Kind::BFloat16,
+        Dtype::Float16 => Kind::Half,
     }
 }
 
@@ -82,10 +87,14 @@ pub fn tasks(config: &RunConfig, backbone: &Backbone, shelf: &mut Shelf) -> Resu
             None => source.describe().with_context(named)?.metric.parse::<Metric>().with_context(named)?,
         };
         let instruction = Instruction::parse(&task.instruction);
-        let transform = match config.backbone.path {
+        let transform = match &config.backbone.path {
             Location::Builtin(_) => Transform::tiny(),
-            Location::Folder(_) => {
-                Transform::clip(backbone.config().vision_config.image_size as u32, Aspect::Pad)
+            Location::Folder(folder) => {
+                let side = backbone.config().vision_config.image_size as u32;
+                let own = Transform::of_checkpoint(folder, side, None)?;
+                // CoIN and LLaVA train on whole pictures, whatever CLIP's processor cuts off.
+                let aspect = if own.aspect == Aspect::Crop { Aspect::Pad } else { own.aspect };
+                Transform { aspect, ..own }
             }
         };
         let pictures = Pictures { root, transform, blank: config.protocol.blank_pictures };

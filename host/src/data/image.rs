@@ -4,20 +4,23 @@ use std::io::Cursor;
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
-use fast_image_resize as resize;
 use image::{DynamicImage, ImageReader, RgbImage};
 use serde::{Deserialize, Serialize};
+
+use crate::data::resize::bicubic;
 
 /// What a picture may cost before it is decoded.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// The longest side taken, in pixels.
     pub max_side: u32,
+    /// How many times longer than the other one a side may be: resized by its short side, a thread of pixels fills the memory.
+    pub max_ratio: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { max_side: 16_384 }
+        Limits { max_side: 16_384, max_ratio: 200 }
     }
 }
 
@@ -68,7 +71,7 @@ impl Transform {
     pub fn apply(&self, picture: &RgbImage) -> anyhow::Result<Vec<f32>> {
         ensure!(self.size > 0, "image size 0\nhint: set the size that the vision tower was trained with");
         ensure!(self.std.iter().all(|&s| s > 0.0), "image std {:?}: every value must be positive", self.std);
-        let square = self.fit(picture)?;
+        let square = self.fit(picture);
         let area = (self.size * self.size) as usize;
         let mut values = vec![0.0; 3 * area];
         for (at, pixel) in square.pixels().enumerate() {
@@ -80,7 +83,7 @@ impl Transform {
     }
 
     /// The square picture before normalisation.
-    fn fit(&self, picture: &RgbImage) -> anyhow::Result<RgbImage> {
+    fn fit(&self, picture: &RgbImage) -> RgbImage {
         let (width, height) = picture.dimensions();
         let size = self.size;
         match self.aspect {
@@ -100,27 +103,12 @@ impl Transform {
                     |side: u32, short: u32| (u64::from(size) * u64::from(side) / u64::from(short)) as u32;
                 let (to_width, to_height) =
                     if width <= height { (size, long(height, width)) } else { (long(width, height), size) };
-                let resized = bicubic(picture, to_width, to_height)?;
+                let resized = bicubic(picture, to_width, to_height);
                 let (left, top) = ((to_width - size) / 2, (to_height - size) / 2);
-                Ok(image::imageops::crop_imm(&resized, left, top, size, size).to_image())
+                image::imageops::crop_imm(&resized, left, top, size, size).to_image()
             }
         }
     }
-}
-
-/// Bicubic with a = -0.5 and a support that grows with the reduction, as Pillow's `BICUBIC`.
-fn bicubic(picture: &RgbImage, width: u32, height: u32) -> anyhow::Result<RgbImage> {
-    if picture.dimensions() == (width, height) {
-        return Ok(picture.clone());
-    }
-    let source =
-        resize::images::ImageRef::new(picture.width(), picture.height(), picture, resize::PixelType::U8x3)
-            .context("resize: source picture")?;
-    let mut target = resize::images::Image::new(width, height, resize::PixelType::U8x3);
-    let options = resize::ResizeOptions::new()
-        .resize_alg(resize::ResizeAlg::Convolution(resize::FilterType::CatmullRom));
-    resize::Resizer::new().resize(&source, &mut target, &options).context("resize: bicubic")?;
-    RgbImage::from_raw(width, height, target.into_vec()).context("resize: size of the result")
 }
 
 /// Decodes a picture held in memory; `name` stands in errors.
@@ -141,6 +129,12 @@ pub fn decode(bytes: &[u8], name: &str, limits: Limits) -> anyhow::Result<Dynami
         bail!(
             "image `{name}` is {width}x{height} pixels: sides of 1 to {} are taken\nhint: scale it down once, before the run",
             limits.max_side
+        );
+    }
+    if width.max(height) / width.min(height) > limits.max_ratio {
+        bail!(
+            "image `{name}` is {width}x{height} pixels: one side is more than {} times the other\nhint: cut it, or take its records out of the annotation file",
+            limits.max_ratio
         );
     }
     let mut reader = open()?;
@@ -195,11 +189,11 @@ mod tests {
     fn pad_keeps_the_whole_picture_between_borders_and_crop_keeps_the_middle() {
         let wide =
             RgbImage::from_fn(40, 20, |x, _| Rgb([if (10..30).contains(&x) { 255 } else { 100 }, 0, 0]));
-        let padded = Transform { mean: [0.5; 3], ..unit(40, Aspect::Pad) }.fit(&wide).unwrap();
+        let padded = Transform { mean: [0.5; 3], ..unit(40, Aspect::Pad) }.fit(&wide);
         assert_eq!(padded.get_pixel(0, 0).0, [127; 3]);
         assert_eq!(padded.get_pixel(0, 20).0, [100, 0, 0]);
         assert_eq!(padded.get_pixel(20, 20).0, [255, 0, 0]);
-        let cropped = unit(20, Aspect::Crop).fit(&wide).unwrap();
+        let cropped = unit(20, Aspect::Crop).fit(&wide);
         assert_eq!(cropped.dimensions(), (20, 20));
         assert!(cropped.pixels().all(|p| p.0 == [255, 0, 0]));
     }
@@ -209,7 +203,7 @@ mod tests {
     fn reduction_is_antialiased_as_in_pillow() {
         let row: Vec<u8> = vec![0, 255, 0, 255, 0, 255, 30, 60, 90, 120, 150, 180];
         let picture = RgbImage::from_fn(12, 1, |x, _| Rgb([row[x as usize]; 3]));
-        let reduced = bicubic(&picture, 3, 1).unwrap();
+        let reduced = bicubic(&picture, 3, 1);
         let got: Vec<u8> = reduced.pixels().map(|p| p.0[0]).collect();
         assert_eq!(got, PILLOW);
     }
@@ -227,8 +221,12 @@ mod tests {
             let error = decode(bytes, name, Limits::default()).unwrap_err().to_string();
             assert!(error.contains(name) && error.contains("hint:"), "{error}");
         }
-        let error = decode(&whole, "big.png", Limits { max_side: 25 }).unwrap_err().to_string();
+        let error =
+            decode(&whole, "big.png", Limits { max_side: 25, ..Limits::default() }).unwrap_err().to_string();
         assert!(error.contains("big.png") && error.contains("30x20"), "{error}");
+        let thread = png(&RgbImage::new(1, 10_000));
+        let error = decode(&thread, "thread.png", Limits::default()).unwrap_err().to_string();
+        assert!(error.contains("thread.png` is 1x10000") && error.contains("hint:"), "{error}");
         let error = format!("{:#}", read(Path::new("/nowhere/x.png"), Limits::default()).unwrap_err());
         assert!(error.contains("/nowhere/x.png"), "{error}");
     }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::model::Tokenizer;
@@ -16,7 +16,7 @@ pub const IGNORED: i64 = -100;
 #[serde(deny_unknown_fields)]
 pub struct Template {
     pub name: Cow<'static, str>,
-    /// Token that every sequence begins with.
+    /// Token that every sequence begins with; empty for what the tokenizer itself puts before a text.
     pub start: Cow<'static, str>,
     pub system: Cow<'static, str>,
     pub user: Cow<'static, str>,
@@ -32,7 +32,7 @@ impl Template {
     pub fn named(name: &str) -> Result<Template> {
         let template = |name, system, user, after_image, assistant, before_answer| Template {
             name: Cow::Borrowed(name),
-            start: Cow::Borrowed("<s>"),
+            start: Cow::Borrowed(if name == "tiny" { "<s>" } else { "" }),
             system: Cow::Borrowed(system),
             user: Cow::Borrowed(user),
             after_image: Cow::Borrowed(after_image),
@@ -60,12 +60,24 @@ pub struct Example {
     pub labels: Vec<i64>,
 }
 
+/// A question and its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Round<'t> {
+    pub prompt: &'t str,
+    pub answer: &'t str,
+}
+
 /// A template together with the tokenizer and the image tokens of a backbone.
+///
+/// A sequence is tokenised as one text in which the image token stands once, and that token is then repeated: what transformers'
+/// `LlavaProcessor` computes, which repeats it in the text. LLaVA's own code tokenises the texts on both sides of the picture one by
+/// one; with the tokenizers that Llama and Vicuna were published with, both give the same ids.
 pub struct Prompter<'a> {
     template: Template,
     tokenizer: &'a Tokenizer,
-    start: i64,
+    start: Vec<i64>,
     end: i64,
+    image: String,
     image_token: i64,
     image_tokens: usize,
 }
@@ -78,8 +90,15 @@ impl<'a> Prompter<'a> {
         image_token: i64,
         image_tokens: usize,
     ) -> Result<Self> {
-        let (start, end) = (tokenizer.id(&template.start)?, tokenizer.id(&template.end)?);
-        Ok(Prompter { template, tokenizer, start, end, image_token, image_tokens })
+        let start = match &*template.start {
+            "" => tokenizer.leading()?,
+            start => vec![tokenizer.id(start)?],
+        };
+        let end = tokenizer.id(&template.end)?;
+        let image = tokenizer.token(image_token).with_context(|| {
+            format!("the tokenizer has no token with the image token's id {image_token}\nhint: tokenizer.json and config.json must come from the same checkpoint")
+        })?;
+        Ok(Prompter { template, tokenizer, start, end, image, image_token, image_tokens })
     }
 
     /// The token that ends an answer.
@@ -89,41 +108,83 @@ impl<'a> Prompter<'a> {
 
     /// The sequence up to where the answer begins.
     pub fn prompt(&self, text: &str, has_image: bool) -> Result<Vec<i64>> {
-        let (mut ids, rest) = self.head(text, has_image)?;
-        ids.extend(self.tokenizer.encode(&rest)?);
-        Ok(ids)
+        self.expanded(self.encode(&self.opening(text, has_image), has_image)?)
     }
 
     /// The whole sequence with its labels.
     pub fn example(&self, text: &str, has_image: bool, answer: &str) -> Result<Example> {
-        let (mut ids, rest) = self.head(text, has_image)?;
-        let prompt = self.tokenizer.encode(&rest)?;
-        let whole = self.tokenizer.encode(&format!("{rest}{}{answer}", self.template.before_answer))?;
-        ids.extend(&prompt);
-        let answer_start = ids.len();
-        // Encoded as one text, so that the first answer token carries its leading space; a tokenizer that merges
-        // across the border would train on tokens that generation never starts from.
-        match whole.strip_prefix(&prompt[..]) {
-            Some(answer_ids) => ids.extend(answer_ids),
-            None => ids.extend(self.tokenizer.encode(answer)?),
-        }
-        ids.push(self.end);
-        let mut labels = vec![IGNORED; answer_start];
-        labels.extend(&ids[answer_start..]);
-        Ok(Example { input_ids: ids, labels })
+        self.conversation(&[Round { prompt: text, answer }], has_image)
     }
 
-    /// Tokens up to the image, and the text behind it.
-    fn head(&self, text: &str, has_image: bool) -> Result<(Vec<i64>, String)> {
-        let Template { system, user, after_image, assistant, .. } = &self.template;
-        let mut ids = vec![self.start];
-        if !has_image {
-            return Ok((ids, format!("{system}{user}{text}{assistant}")));
+    /// The same for several rounds, each of whose answers is labelled; the picture stands in the first.
+    pub fn conversation(&self, rounds: &[Round], has_image: bool) -> Result<Example> {
+        let Template { user, assistant, before_answer, end, .. } = &self.template;
+        let mut text = String::new();
+        // Of each answer: tokens before it, and after it with its end.
+        let mut borders: Vec<(usize, usize)> = Vec::new();
+        let mut ids: Vec<i64> = Vec::new();
+        for (number, Round { prompt, answer }) in rounds.iter().enumerate() {
+            match number {
+                0 => text = self.opening(prompt, has_image),
+                _ => text += &format!("{end}{user}{prompt}{assistant}"),
+            }
+            let before = self.encode(&text, has_image)?;
+            text += &format!("{before_answer}{answer}");
+            ids = self.encode(&text, has_image)?;
+            // A tokenizer that merges across the border makes one token of the question's end and the answer's start: it is labelled.
+            let shared = before.iter().zip(&ids).take_while(|(a, b)| a == b).count();
+            borders.push((shared, ids.len() + 1));
         }
-        ids.extend(self.tokenizer.encode(&format!("{system}{user}"))?);
-        ids.extend(std::iter::repeat_n(self.image_token, self.image_tokens));
-        Ok((ids, format!("{after_image}{text}{assistant}")))
+        ensure!(!borders.is_empty(), "a conversation without a question");
+        ids.push(self.end);
+        let mut labels = vec![IGNORED; ids.len()];
+        for (start, end) in borders {
+            labels[start..end].copy_from_slice(&ids[start..end]);
+        }
+        let added = if has_image { self.image_tokens.max(1) - 1 } else { 0 };
+        let place = labels.len() - ids.iter().rev().take_while(|&&id| id != self.image_token).count();
+        if has_image {
+            labels.splice(place..place, std::iter::repeat_n(IGNORED, added));
+        }
+        Ok(Example { input_ids: self.expanded(ids)?, labels })
     }
+
+    /// The text up to where the first answer begins.
+    fn opening(&self, text: &str, has_image: bool) -> String {
+        let Template { system, user, after_image, assistant, .. } = &self.template;
+        match has_image {
+            true => format!("{system}{user}{}{after_image}{text}{assistant}", self.image),
+            false => format!("{system}{user}{text}{assistant}"),
+        }
+    }
+
+    /// Ids with the image token once, if there is a picture.
+    fn encode(&self, text: &str, has_image: bool) -> Result<Vec<i64>> {
+        let mut ids = self.start.clone();
+        ids.extend(self.tokenizer.encode(text)?);
+        let found = ids.iter().filter(|&&id| id == self.image_token).count();
+        ensure!(
+            found == usize::from(has_image),
+            "a text holds the image token `{}` where no picture stands: {:?}\nhint: a sample has one picture or none, and its text does not name the token",
+            self.image,
+            shortened(text)
+        );
+        Ok(ids)
+    }
+
+    /// The image token once for each visual token.
+    fn expanded(&self, ids: Vec<i64>) -> Result<Vec<i64>> {
+        let mut expanded = Vec::with_capacity(ids.len() + self.image_tokens);
+        for id in ids {
+            let count = if id == self.image_token { self.image_tokens } else { 1 };
+            expanded.extend(std::iter::repeat_n(id, count));
+        }
+        Ok(expanded)
+    }
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().rev().take(60).collect::<Vec<_>>().into_iter().rev().collect()
 }
 
 #[cfg(test)]
@@ -172,6 +233,28 @@ pub(crate) mod tests {
         assert_eq!(example.labels, [-100, -100, -100, -100, -100, -100, -100, -100, 9, 10, 2]);
         let prompt = prompter.prompt("what is this", true).expect("encodes");
         assert_eq!(prompt, example.input_ids[..8]);
+    }
+
+    #[test]
+    fn every_answer_of_a_conversation_is_labelled() {
+        let tokenizer = words();
+        let prompter =
+            Prompter::new(Template::named("tiny").expect("known"), &tokenizer, 3, 3).expect("fits");
+        let rounds = [Round { prompt: "what", answer: "a cat" }, Round { prompt: "is", answer: "a dog" }];
+        let example = prompter.conversation(&rounds, true).expect("encodes");
+        assert_eq!(example.input_ids, [1, 4, 3, 3, 3, 6, 5, 9, 10, 2, 4, 7, 5, 9, 11, 2]);
+        let answers = [IGNORED; 7].into_iter().chain([9, 10, 2]).chain([IGNORED; 3]).chain([9, 11, 2]);
+        assert_eq!(example.labels, answers.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_text_that_names_the_image_token_is_refused() {
+        let tokenizer = words();
+        let prompter =
+            Prompter::new(Template::named("tiny").expect("known"), &tokenizer, 3, 2).expect("fits");
+        let message = prompter.prompt("what <image> is", true).expect_err("refused").to_string();
+        assert!(message.contains("`<image>`") && message.contains("hint:"), "{message}");
+        assert!(prompter.example("what", false, "<image>").is_err());
     }
 
     #[test]

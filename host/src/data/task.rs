@@ -235,7 +235,8 @@ impl Task {
 }
 
 impl Pictures {
-    fn pixels(&self, path: &str) -> Result<Vec<f32>> {
+    /// A picture below the root as the tower takes it, `[3, size, size]`.
+    pub fn pixels(&self, path: &str) -> Result<Vec<f32>> {
         let within = Path::new(path);
         let climbs = within.is_absolute() || within.components().any(|part| part == Component::ParentDir);
         ensure!(
@@ -244,7 +245,12 @@ impl Pictures {
         );
         let full = self.root.join(within);
         let name = full.display().to_string();
-        let bytes = std::fs::read(&full).with_context(|| format!("image `{name}` cannot be read"))?;
+        let bytes = std::fs::read(&full).with_context(|| {
+            format!(
+                "image `{name}` cannot be read\nhint: paths of pictures are relative to the image root, {}",
+                self.root.display()
+            )
+        })?;
         let mut picture = decode(&bytes, &name, Limits::default())?.to_rgb8();
         if self.blank {
             picture.pixels_mut().for_each(|pixel| *pixel = image::Rgb([128, 128, 128]));

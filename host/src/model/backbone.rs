@@ -40,11 +40,7 @@ impl Backbone {
     ///
     /// A tensor that is missing, not expected or of another shape is an error that lists all of them.
     pub fn load(folder: &Path, device: Device, kind: Kind) -> Result<Backbone> {
-        let path = folder.join("config.json");
-        let text = std::fs::read_to_string(&path).with_context(|| {
-            format!("{} cannot be read\nhint: a backbone is a folder with config.json, tokenizer.json and safetensors files", path.display())
-        })?;
-        let config = ModelConfig::parse(&text).with_context(|| path.display().to_string())?;
+        let config = ModelConfig::read(&folder.join("config.json"))?;
         let tensors = weights::load_folder(folder, &config, device, kind)?;
         Backbone::from_tensors(config, tensors)
     }

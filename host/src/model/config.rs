@@ -4,6 +4,8 @@
 //! Three keys are extensions, for small towers: `vision_config.stem_channels`, `vision_config.feature_norm` and
 //! `projector_scale_factor`.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
@@ -15,8 +17,8 @@ pub struct ModelConfig {
     pub model_type: String,
     pub text_config: TextConfig,
     pub vision_config: VisionConfig,
-    /// The token whose places the projected visual tokens take.
-    #[serde(default = "default_image_token_index")]
+    /// The token whose places the projected visual tokens take; some versions of transformers write `image_token_id`.
+    #[serde(default = "default_image_token_index", alias = "image_token_id")]
     pub image_token_index: i64,
     /// Which hidden state of the tower is used: 0 is the embedding, -1 the last block's output.
     #[serde(default = "default_vision_feature_layer")]
@@ -25,6 +27,12 @@ pub struct ModelConfig {
     pub vision_feature_select_strategy: SelectStrategy,
     #[serde(default = "default_projector_hidden_act")]
     pub projector_hidden_act: Activation,
+    /// Whether the projector's linears have biases.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub multimodal_projector_bias: bool,
+    /// Written by transformers 5 beside the language model's own; either ties the head to the embedding.
+    #[serde(default, skip_serializing)]
+    pub tie_word_embeddings: bool,
     /// Extension: side of the square of neighbouring visual tokens that are joined into one before the projector
     /// (pixel unshuffle, as in Idefics3).
     #[serde(default = "one", skip_serializing_if = "is_one")]
@@ -52,12 +60,24 @@ pub struct TextConfig {
     pub rope_theta: f64,
     #[serde(skip_serializing)]
     pub rope_scaling: Option<serde_json::Value>,
+    /// Where transformers 5 writes `rope_theta` and what was `rope_scaling`.
+    #[serde(skip_serializing)]
+    pub rope_parameters: Option<RopeParameters>,
     pub max_position_embeddings: i64,
     pub tie_word_embeddings: bool,
     #[serde(skip_serializing)]
     pub attention_bias: bool,
     #[serde(skip_serializing)]
     pub mlp_bias: bool,
+}
+
+/// Rotary positions as transformers 5 describes them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RopeParameters {
+    #[serde(default)]
+    pub rope_theta: Option<f64>,
+    #[serde(default)]
+    pub rope_type: Option<String>,
 }
 
 /// The vision tower.
@@ -120,6 +140,7 @@ impl Default for TextConfig {
             rms_norm_eps: 1e-6,
             rope_theta: 10_000.0,
             rope_scaling: None,
+            rope_parameters: None,
             max_position_embeddings: 2_048,
             tie_word_embeddings: false,
             attention_bias: false,
@@ -159,6 +180,15 @@ fn default_projector_hidden_act() -> Activation {
     Activation::Gelu
 }
 
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_yes(value: &bool) -> bool {
+    *value
+}
+
 fn one() -> i64 {
     1
 }
@@ -169,10 +199,33 @@ fn is_one(value: &i64) -> bool {
 }
 
 impl ModelConfig {
-    /// Reads and checks the text of a `config.json`.
+    /// Reads and checks a `config.json`.
+    pub fn read(path: &Path) -> Result<ModelConfig> {
+        let text = std::fs::read_to_string(path).with_context(|| {
+            format!("{} cannot be read\nhint: a backbone is a folder with config.json, tokenizer.json and safetensors files", path.display())
+        })?;
+        ModelConfig::parse(&text).with_context(|| path.display().to_string())
+    }
+
+    /// The same from its text.
     pub fn parse(text: &str) -> Result<ModelConfig> {
-        let config: ModelConfig = serde_json::from_str(text)
+        let model: serde_json::Value = serde_json::from_str(text).context("config.json is not JSON")?;
+        // Looked at first: another architecture has other keys, and which of them is missing says little.
+        match model.get("model_type").and_then(serde_json::Value::as_str) {
+            Some(model) => known("model_type", model, "llava")?,
+            None => bail!(
+                "config.json has no `model_type`\nhint: it must be that of a LLaVA checkpoint, as transformers writes it"
+            ),
+        }
+        let mut config: ModelConfig = serde_json::from_value(model)
             .context("config.json is not that of a LLaVA model\nhint: it needs `model_type`, `text_config` and `vision_config`")?;
+        config.text_config.tie_word_embeddings |= std::mem::take(&mut config.tie_word_embeddings);
+        if let Some(rope) = config.text_config.rope_parameters.take() {
+            config.text_config.rope_theta = rope.rope_theta.unwrap_or(config.text_config.rope_theta);
+            if let Some(kind) = rope.rope_type.filter(|kind| kind != "default") {
+                config.text_config.rope_scaling = Some(serde_json::json!({"rope_type": kind}));
+            }
+        }
         config.check()?;
         Ok(config)
     }
@@ -185,6 +238,7 @@ impl ModelConfig {
         known("vision_config.model_type", &vision.model_type, "clip_vision_model")?;
         if let Some(scaling) = &text.rope_scaling
             && !scaling.is_null()
+            && scaling.get("rope_type").or(scaling.get("type")).is_none_or(|kind| kind != "default")
         {
             bail!(
                 "config.json: text_config.rope_scaling is {scaling}, and scaled rotary positions are not supported\nhint: use a checkpoint without rope_scaling"
@@ -345,6 +399,8 @@ pub(crate) mod tests {
             vision_feature_layer: -1,
             vision_feature_select_strategy: SelectStrategy::Default,
             projector_hidden_act: Activation::Gelu,
+            multimodal_projector_bias: true,
+            tie_word_embeddings: false,
             projector_scale_factor: 2,
         };
         config.check().expect("a sound configuration");
@@ -373,6 +429,28 @@ pub(crate) mod tests {
             (config.image_tokens(), config.vision_blocks(), config.image_feature_size()),
             (576, 23, 1024)
         );
+    }
+
+    #[test]
+    fn keys_of_transformers_5_mean_the_same() {
+        let text = r#"{"model_type": "llava", "image_token_id": 299, "tie_word_embeddings": true,
+            "text_config": {"model_type": "llama", "vocab_size": 300, "tie_word_embeddings": false,
+                "rope_parameters": {"rope_theta": 500000.0, "rope_type": "default"}, "pad_token_id": null},
+            "vision_config": {"model_type": "clip_vision_model"}}"#;
+        let config = ModelConfig::parse(text).expect("parses");
+        assert_eq!((config.image_token_index, config.text_config.rope_theta), (299, 500_000.0));
+        assert!(config.text_config.tie_word_embeddings && config.multimodal_projector_bias);
+        let scaled = text.replace("\"default\"", "\"linear\"");
+        let message = format!("{:#}", ModelConfig::parse(&scaled).expect_err("refused"));
+        assert!(message.contains("linear") && message.contains("rope_scaling"), "{message}");
+    }
+
+    #[test]
+    fn another_architecture_is_named_before_its_keys_are_missed() {
+        let message = ModelConfig::parse(r#"{"model_type": "qwen2_vl"}"#).expect_err("refused").to_string();
+        assert!(message.contains("`qwen2_vl`") && message.contains("only `llava`"), "{message}");
+        let message = ModelConfig::parse("{}").expect_err("refused").to_string();
+        assert!(message.contains("model_type") && message.contains("hint:"), "{message}");
     }
 
     #[test]

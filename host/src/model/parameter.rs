@@ -25,8 +25,9 @@ pub fn parameters(config: &ModelConfig) -> Vec<Parameter> {
     let mut list = List::default();
     list.vision(&config.vision_config, config.vision_blocks());
     let (wide, text) = (config.image_feature_size(), config.text_config.hidden_size);
-    list.linear("multi_modal_projector.linear_1", wide, text, 1.0, true);
-    list.linear("multi_modal_projector.linear_2", text, text, 1.0, true);
+    let biased = config.multimodal_projector_bias;
+    list.linear("multi_modal_projector.linear_1", wide, text, 1.0, biased);
+    list.linear("multi_modal_projector.linear_2", text, text, 1.0, biased);
     list.language(&config.text_config);
     list.0
 }

@@ -2,7 +2,12 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
+
+use super::config::ModelConfig;
+
+/// Stands in a text for the picture, in every LLaVA checkpoint.
+const IMAGE_TOKEN: &str = "<image>";
 
 /// The tokenizer of a backbone.
 pub struct Tokenizer {
@@ -21,9 +26,42 @@ impl Tokenizer {
 
     /// The same from its bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Tokenizer> {
-        let inner = tokenizers::Tokenizer::from_bytes(bytes)
+        let mut inner = tokenizers::Tokenizer::from_bytes(bytes)
             .map_err(|error| anyhow!("not a tokenizer.json: {error}"))?;
+        // A file may carry the settings of whoever saved it; the length of a prompt is not the tokenizer's to decide.
+        inner.with_padding(None).with_truncation(None).map_err(|error| anyhow!("{error}"))?;
         Ok(Tokenizer { inner })
+    }
+
+    /// Whether the tokenizer belongs to a model: every id has an embedding, and the image token is one of its added tokens.
+    pub fn check(&self, config: &ModelConfig) -> Result<()> {
+        let rows = config.text_config.vocab_size;
+        let last = self.inner.get_vocab(true).into_values().max().map_or(-1, i64::from);
+        ensure!(
+            last < rows,
+            "the tokenizer has ids up to {last}, and the model's embedding has {rows} rows\nhint: tokenizer.json and the weights must come from the same checkpoint"
+        );
+        let (image, added) = (config.image_token_index, self.inner.get_added_tokens_decoder());
+        let found = u32::try_from(image).ok().and_then(|id| added.get(&id));
+        ensure!(
+            found.is_some_and(|token| token.content == IMAGE_TOKEN),
+            "the tokenizer has no image token: `{IMAGE_TOKEN}` must be its added token {image}, as config.json says, and there is {}\nhint: tokenizer.json must be the one of this LLaVA checkpoint, not that of its language model",
+            self.token(image).map_or("none".to_owned(), |token| format!("`{token}`"))
+        );
+        Ok(())
+    }
+
+    /// The token with this id.
+    pub fn token(&self, id: i64) -> Option<String> {
+        self.inner.id_to_token(u32::try_from(id).ok()?)
+    }
+
+    /// Ids that the tokenizer puts before a text of its own accord, such as that of `<s>`.
+    pub fn leading(&self) -> Result<Vec<i64>> {
+        let encoding =
+            self.inner.encode("a", true).map_err(|error| anyhow!("the tokenizer does not work: {error}"))?;
+        let marked = encoding.get_ids().iter().zip(encoding.get_special_tokens_mask());
+        Ok(marked.take_while(|(_, special)| **special == 1).map(|(&id, _)| i64::from(id)).collect())
     }
 
     /// Ids of a piece of text, without tokens that are not written in it.

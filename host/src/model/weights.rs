@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors, View};
 use tch::{Device, Kind, Tensor};
 
 use super::config::ModelConfig;
+use super::layout::canonical;
 use super::parameter::{is_unused, parameters};
 
 /// Why the tensors of a checkpoint are not those of the configuration.
@@ -40,7 +41,7 @@ impl Mismatch {
 }
 
 /// Reads all tensors that `config` needs from `model.safetensors`, or from the files that
-/// `model.safetensors.index.json` names, converted to `kind` on `device`.
+/// `model.safetensors.index.json` names, converted to `kind` on `device`. Names may be those of any layout that [`canonical`] knows.
 pub fn load_folder(
     folder: &Path,
     config: &ModelConfig,
@@ -51,8 +52,7 @@ pub fn load_folder(
     let mut checker = Checker::new(config);
     for path in files(folder)? {
         let bytes = map(&path)?;
-        read(&bytes, &mut checker, &mut tensors, device, kind)
-            .with_context(|| format!("{} cannot be read as safetensors", path.display()))?;
+        read(&bytes, &mut checker, &mut tensors, device, kind).with_context(|| unreadable(&path))?;
     }
     checker.finish().with_context(|| folder.display().to_string())?;
     Ok(tensors)
@@ -75,8 +75,7 @@ pub fn load_bytes(
 /// Every tensor of a safetensors file as it is, on the CPU, without a configuration to check against.
 pub fn load_all(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     let bytes = map(path)?;
-    let file = SafeTensors::deserialize(&bytes)
-        .with_context(|| format!("{} cannot be read as safetensors", path.display()))?;
+    let file = SafeTensors::deserialize(&bytes).with_context(|| unreadable(path))?;
     file.iter().map(|(name, view)| Ok((name.to_owned(), tensor(&view)?))).collect()
 }
 
@@ -84,9 +83,16 @@ pub fn load_all(path: &Path) -> Result<BTreeMap<String, Tensor>> {
 pub fn check(config: &ModelConfig, tensors: &BTreeMap<String, Tensor>) -> Result<(), Mismatch> {
     let mut checker = Checker::new(config);
     for (name, tensor) in tensors {
-        checker.admit(name, &tensor.size());
+        checker.admit(name, name, &tensor.size());
     }
     checker.finish()
+}
+
+fn unreadable(path: &Path) -> String {
+    format!(
+        "{} cannot be read as safetensors\nhint: the file is damaged or was not copied whole",
+        path.display()
+    )
 }
 
 /// Writes tensors in the order of their names, converted to `kind` if one is given, to a temporary file beside
@@ -130,17 +136,17 @@ impl Checker<'_> {
         Checker { config, open, mismatch: Mismatch::default() }
     }
 
-    /// Whether the tensor is to be kept.
-    fn admit(&mut self, name: &str, found: &[i64]) -> bool {
+    /// Whether the tensor `name`, which the file calls `written`, is to be kept.
+    fn admit(&mut self, name: &str, written: &str, found: &[i64]) -> bool {
         match self.open.remove(name) {
             Some(expected) if expected == found => true,
             Some(expected) => {
-                self.mismatch.misshapen.push((name.to_owned(), found.to_vec(), expected));
+                self.mismatch.misshapen.push((written.to_owned(), found.to_vec(), expected));
                 false
             }
             None => {
                 if !is_unused(self.config, name) {
-                    self.mismatch.unexpected.push(name.to_owned());
+                    self.mismatch.unexpected.push(written.to_owned());
                 }
                 false
             }
@@ -163,11 +169,12 @@ fn read(
     kind: Kind,
 ) -> Result<()> {
     let file = SafeTensors::deserialize(bytes)?;
-    for (name, view) in file.iter() {
+    for (written, view) in file.iter() {
         let found: Vec<i64> = view.shape().iter().map(|&size| size as i64).collect();
-        if checker.admit(name, &found) {
-            let tensor = tensor(&view).with_context(|| format!("tensor `{name}`"))?;
-            tensors.insert(name.to_owned(), tensor.f_to_device(device)?.f_to_kind(kind)?);
+        let name = canonical(written);
+        if checker.admit(&name, written, &found) {
+            let tensor = tensor(&view).with_context(|| format!("tensor `{written}`"))?;
+            tensors.insert(name, tensor.f_to_device(device)?.f_to_kind(kind)?);
         }
     }
     Ok(())
@@ -190,6 +197,13 @@ pub fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut names: Vec<String> = parsed.weight_map.into_values().collect();
     names.sort();
     names.dedup();
+    for name in &names {
+        ensure!(
+            Path::new(name).components().count() == 1 && folder.join(name).is_file(),
+            "{} names the file `{name}`, which is not beside it\nhint: copy all shards of the checkpoint into one folder",
+            index.display()
+        );
+    }
     Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }
 

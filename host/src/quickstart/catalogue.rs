@@ -75,7 +75,7 @@ pub struct Sheet {
 
 impl Sheet {
     fn cut(bytes: &[u8], name: &str, width: u32, height: u32) -> anyhow::Result<Self> {
-        let atlas = decode(bytes, name, Limits { max_side: 8192 })?.to_rgba8();
+        let atlas = decode(bytes, name, Limits { max_side: 8192, ..Limits::default() })?.to_rgba8();
         let (columns, rows) = (atlas.width() / width, atlas.height() / height);
         let tile = |i: u32| {
             image::imageops::crop_imm(&atlas, i % columns * width, i / columns * height, width, height)
