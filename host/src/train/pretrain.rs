@@ -32,7 +32,7 @@ use samples::{Batches, Source};
 const STAGES: [&str; 2] = ["vision", "alignment"];
 
 /// Trains, or goes on from the checkpoint in `out`; in the end `out` holds `model.safetensors` (float16),
-/// `config.json`, `tokenizer.json` and `log.jsonl`. `report` is given each line of the log.
+/// `config.json`, `tokenizer.json`, `preprocessor_config.json` and `log.jsonl`. `report` is given each line of the log.
 pub fn pretrain(config: &PretrainConfig, out: &Path, report: &dyn Fn(&str)) -> Result<()> {
     std::fs::create_dir_all(out).with_context(|| format!("folder {} cannot be made", out.display()))?;
     tch::set_num_threads(config.threads as i32);
@@ -104,7 +104,7 @@ pub fn pretrain(config: &PretrainConfig, out: &Path, report: &dyn Fn(&str)) -> R
         checkpoint::save(out, progress, learner.all(), &Default::default())?;
     }
     weights::save(&out.join("model.safetensors"), learner.backbone().parameters(), Some(Kind::Half))?;
-    for file in ["config.json", "tokenizer.json"] {
+    for file in ["config.json", "tokenizer.json", "preprocessor_config.json"] {
         std::fs::copy(config.model.join(file), out.join(file))
             .with_context(|| format!("{file} cannot be copied"))?;
     }
