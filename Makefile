@@ -5,7 +5,7 @@ PYTHON ?= python3
 # A plugin of your own joins Cargo.lock when it is first built; where CI is set, Cargo.lock must be complete as it is.
 LOCKED ?= $(if $(CI),--locked)
 
-.PHONY: help libtorch build compare test lint peer fixtures
+.PHONY: help libtorch build compare test lint peer fixtures parity
 
 help:           ## List the targets
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 15
@@ -38,3 +38,6 @@ peer: .peer/ready ## Make a Python environment with transformers and peft, for t
 
 fixtures: peer ## Write tests/fixtures/llava anew, with transformers
 	.peer/bin/python tests/peer/fixtures.py
+
+parity: build peer ## Compare with transformers and peft on small checkpoints of several shapes
+	.peer/bin/python tests/peer/parity.py

@@ -1,5 +1,6 @@
 //! The command line: one file a command; parse, call the library, print.
 
+mod bench;
 mod compare;
 mod config;
 mod doctor;
@@ -47,6 +48,8 @@ enum Command {
     Compare(compare::CompareCommand),
     /// Score the predictions of any tool by CoIN's scripts or by the official metrics
     Score(score::ScoreCommand),
+    /// Time training steps and answers on this machine
+    Bench(bench::BenchCommand),
     /// Explain a configuration, or list its keys
     Config(config::ConfigCommand),
     /// Train a backbone from nothing
@@ -81,6 +84,7 @@ pub fn main() -> ExitCode {
     let outcome = match &line.command {
         Command::Compare(command) => command.run(&output),
         Command::Score(command) => command.run(&output),
+        Command::Bench(command) => command.run(&output),
         Command::Config(command) => command.run(&output),
         Command::Model(command) => command.run(&output),
         Command::Plugin(command) => command.run(&output),

@@ -1,5 +1,6 @@
 //! The grid: methods x orders x seeds, run in worker processes, gathered into one result.
 
+pub mod adapter;
 pub mod agreement;
 pub mod arguments;
 pub mod cell_run;

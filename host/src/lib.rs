@@ -1,5 +1,6 @@
 //! The host of continual-learning method plugins: it owns the backbone, the training loop, the data, the evaluation and the report.
 
+pub mod bench;
 pub mod cli;
 pub mod compare;
 pub mod config;

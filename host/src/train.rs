@@ -12,6 +12,7 @@ mod describe;
 pub mod forward;
 pub mod optimizer;
 pub mod parameters;
+pub mod peft;
 pub mod plan;
 pub mod pretrain;
 pub mod replay;

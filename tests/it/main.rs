@@ -1,6 +1,7 @@
 //! The integration tests, one binary.
 
 mod bad_input;
+mod bench;
 mod built;
 mod cli;
 mod compare;

@@ -9,6 +9,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import llava
+import training
 
 FOLDER = Path(__file__).resolve().parent.parent / "fixtures" / "llava"
 
@@ -32,6 +33,18 @@ def main():
             )
     save_file(expected, FOLDER / "expected.safetensors")
     (FOLDER / "answers.json").write_text(json.dumps(answers, indent=1) + "\n")
+    # Tasks have one round a record.
+    single = [record for record in records if len(record["conversations"]) == 2]
+    (FOLDER / "single.json").write_text(json.dumps(single, indent=1, ensure_ascii=False) + "\n")
+    adapted = training.with_lora(model, r=4, alpha=8)
+    adapted.save_pretrained(FOLDER / "adapter")
+    (FOLDER / "adapter" / "README.md").unlink(missing_ok=True)
+    path = FOLDER / "adapter" / "adapter_config.json"
+    config = json.loads(path.read_text())
+    config["target_modules"].sort()  # a set, in another order each time
+    path.write_text(json.dumps(config, indent=1) + "\n")
+    losses = training.train(adapted, processor, single, FOLDER, steps=20, batch_size=4, learning_rate=1e-3)
+    (FOLDER / "losses.json").write_text(json.dumps(losses, indent=1) + "\n")
     sizes = [
         ((61, 33), (28, 28)),
         ((33, 61), (20, 9)),

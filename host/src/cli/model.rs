@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::cli::output::Output;
-use crate::compare::world;
+use crate::compare::{adapter, world};
 use crate::config::{Device, Dtype};
 use crate::data::bad_input::BadInput;
 use crate::data::image::Aspect;
@@ -26,6 +26,8 @@ enum Which {
     Pretrain(Pretrain),
     /// Write the logits of a checkpoint for conversations, to compare them with another program's
     Logits(Logits),
+    /// Write the LoRA adapter of a run's stage in PEFT's format
+    ExportAdapter(ExportAdapter),
 }
 
 #[derive(Debug, Args)]
@@ -53,6 +55,15 @@ struct Logits {
     batch_size: u16,
 }
 
+#[derive(Debug, Args)]
+struct ExportAdapter {
+    /// Folder of a stage: RUN/cells/METHOD/ORDER/SEED/stages/NUMBER
+    stage: PathBuf,
+    /// Folder for adapter_config.json and adapter_model.safetensors
+    #[arg(long, value_name = "FOLDER")]
+    out: PathBuf,
+}
+
 /// A checkpoint and conversations for it.
 #[derive(Debug, Args)]
 pub(crate) struct InputArguments {
@@ -70,7 +81,7 @@ pub(crate) struct InputArguments {
     image_aspect: Option<AspectName>,
     /// Element type of weights and computation: float32, bfloat16, float16
     #[arg(long, default_value = "float32", value_parser = dtype)]
-    dtype: Dtype,
+    pub(crate) dtype: Dtype,
     /// Where to compute: auto, cpu, cuda:N
     #[arg(long, default_value = "cpu")]
     device: Device,
@@ -116,6 +127,10 @@ impl ModelCommand {
                 let loaded = command.inputs.inputs().load().map_err(BadInput::from)?;
                 let count = logits::write(&loaded, usize::from(command.batch_size), &command.out)?;
                 output.note(&format!("logits of {count} records: {}", command.out.display()));
+            }
+            Which::ExportAdapter(command) => {
+                adapter::of_stage(&command.stage).map_err(BadInput::from)?.write(&command.out)?;
+                output.note(&format!("adapter: {}", command.out.display()));
             }
         }
         Ok(ExitCode::SUCCESS)

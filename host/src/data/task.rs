@@ -198,6 +198,11 @@ impl Task {
         Ok(())
     }
 
+    /// Forgets what was seen, so that the next batch costs what the first one did.
+    pub fn forget_features(&self) {
+        self.features.borrow_mut().clear();
+    }
+
     /// The vision features of a picture that was seen, `[N, d_v]`.
     pub fn features(&self, image: &str) -> Result<Tensor> {
         let known = self.features.borrow();

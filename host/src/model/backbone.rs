@@ -52,9 +52,11 @@ impl Backbone {
         Backbone::from_tensors(config, tensors)
     }
 
-    /// The files that a backbone and its tokenizer are read from.
+    /// The files that a backbone, its tokenizer and the preparation of its pictures are read from.
     pub fn files(folder: &Path) -> Result<Vec<PathBuf>> {
         let mut files = vec![folder.join("config.json"), folder.join("tokenizer.json")];
+        let preparation = ["preprocessor_config.json", "processor_config.json"].map(|name| folder.join(name));
+        files.extend(preparation.into_iter().find(|path| path.is_file()));
         files.extend(weights::files(folder)?);
         Ok(files)
     }

@@ -54,6 +54,11 @@ impl BatchPlan {
         Ok(())
     }
 
+    /// The batches given, one a step.
+    pub fn of(batches: Vec<Vec<u64>>) -> BatchPlan {
+        BatchPlan { steps: batches.len(), batches, accumulate: 1 }
+    }
+
     /// The fresh samples of a micro-batch.
     pub fn batch(&self, step: usize, micro_batch: usize) -> &[u64] {
         &self.batches[step * self.accumulate + micro_batch]

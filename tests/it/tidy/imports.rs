@@ -32,7 +32,7 @@ const RULES: &[Rule] = &[
         because: "`train` and `eval` stand side by side below `compare`",
     },
     Rule {
-        modules: &["compare", "doctor"],
+        modules: &["compare", "bench", "doctor"],
         never: &["crate::cli"],
         because: "the library does not know its command line",
     },

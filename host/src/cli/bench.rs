@@ -1,0 +1,154 @@
+//! `coin-host bench`: how fast this machine trains and answers.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use crate::bench::{self, Request, Setup, Training};
+use crate::cli::model::InputArguments;
+use crate::cli::output::Output;
+use crate::config::{ConfigError, StackEntry};
+use crate::data::bad_input::BadInput;
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchCommand {
+    #[command(subcommand)]
+    command: Which,
+}
+
+#[derive(Debug, Subcommand)]
+enum Which {
+    /// Time training steps, and print one JSON object
+    Train(Train),
+    /// Time greedy answers, and print one JSON object
+    Generate(Generate),
+}
+
+#[derive(Debug, Args)]
+struct Train {
+    #[command(flatten)]
+    common: Common,
+    /// The method's plugin
+    #[arg(long, value_name = "PLUGIN", default_value = "lora")]
+    method: String,
+    /// Optimizer steps; the first two are for warming up
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..))]
+    steps: u32,
+    #[arg(long, default_value_t = 2e-4)]
+    learning_rate: f64,
+    /// Write the trained LoRA adapter here, in PEFT's format
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Generate {
+    #[command(flatten)]
+    common: Common,
+    /// A method's plugin [default: the checkpoint answers as it is]
+    #[arg(long, value_name = "PLUGIN")]
+    method: Option<String>,
+    /// Longest answer
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
+    max_new_tokens: u32,
+}
+
+#[derive(Debug, Args)]
+struct Common {
+    #[command(flatten)]
+    inputs: InputArguments,
+    /// A key of the method: `r=128`
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Start from this LoRA adapter, in PEFT's format
+    #[arg(long, value_name = "FOLDER")]
+    adapter: Option<PathBuf>,
+    /// Records in a batch
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
+    batch_size: u16,
+    /// CPU threads [default: all cores]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// Look for plugins here first
+    #[arg(long, value_name = "FOLDER")]
+    plugin_dir: Vec<PathBuf>,
+}
+
+impl BenchCommand {
+    pub(crate) fn run(&self, output: &Output) -> anyhow::Result<ExitCode> {
+        let report = match &self.command {
+            Which::Train(command) => {
+                let mut request = command.common.request(Some(&command.method))?;
+                request.steps = command.steps as usize;
+                request.learning_rate = command.learning_rate;
+                let setup = Setup::new(request).map_err(BadInput::from)?;
+                let options =
+                    Training { adapter: command.common.adapter.as_deref(), out: command.out.as_deref() };
+                let mut seen = |step, loss| output.note(&format!("step {step}: loss {loss:.4}"));
+                bench::train(&setup, &options, &mut seen)?
+            }
+            Which::Generate(command) => {
+                let mut request = command.common.request(command.method.as_deref())?;
+                request.max_new_tokens = command.max_new_tokens as usize;
+                let setup = Setup::new(request).map_err(BadInput::from)?;
+                let mut seen = |done| output.note(&format!("{done} answers"));
+                bench::generate(&setup, command.common.adapter.as_deref(), &mut seen)?
+            }
+        };
+        output.json(&report)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Common {
+    fn request(&self, method: Option<&str>) -> Result<Request<'_>, ConfigError> {
+        if method.is_none() && (self.adapter.is_some() || !self.set.is_empty()) {
+            return Err(ConfigError::new("--adapter and --set belong to a method, and none is named")
+                .hint("for example `--method lora`"));
+        }
+        Ok(Request {
+            inputs: self.inputs.inputs(),
+            dtype: self.inputs.dtype,
+            method: method.map(|plugin| entry(plugin, &self.set)).transpose()?,
+            plugin_dirs: self.plugin_dir.clone(),
+            batch_size: usize::from(self.batch_size),
+            steps: 1,
+            learning_rate: 0.0,
+            max_new_tokens: 1,
+            threads: self.threads.map(usize::from),
+        })
+    }
+}
+
+/// A stack's entry with the keys of `--set`.
+fn entry(plugin: &str, set: &[String]) -> Result<StackEntry, ConfigError> {
+    let mut config = toml::Table::new();
+    for text in set {
+        let fault = || {
+            ConfigError::new(format!("--set {text}: expected KEY=VALUE")).hint("for example `--set r=128`")
+        };
+        let (key, value) = text.split_once('=').ok_or_else(fault)?;
+        // What is no TOML is text, as in the other commands.
+        let parsed = format!("value = {value}").parse::<toml::Table>().ok();
+        let value = parsed.and_then(|mut table| table.remove("value"));
+        let value = value.unwrap_or_else(|| toml::Value::String(text[key.len() + 1..].to_string()));
+        config.insert(key.trim().to_string(), value);
+    }
+    Ok(StackEntry { plugin: plugin.to_string(), config })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_a_method_are_toml_or_text() {
+        let set = ["r=128", "target_modules=[\"q_proj\"]", "word = plain text"].map(String::from);
+        let entry = entry("lora", &set).unwrap();
+        assert_eq!(entry.config["r"].as_integer(), Some(128));
+        assert_eq!(entry.config["target_modules"].as_array().map(Vec::len), Some(1));
+        assert_eq!(entry.config["word"].as_str(), Some(" plain text"));
+        assert!(super::entry("lora", &[String::from("r")]).is_err());
+    }
+}

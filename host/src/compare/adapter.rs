@@ -1,0 +1,37 @@
+//! The adapter that a stage of a run left behind.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::compare::manifest::Manifest;
+use crate::config::StackEntry;
+use crate::model::weights;
+use crate::train::peft::PeftAdapter;
+
+/// Reads `RUN/cells/METHOD/ORDER/SEED/stages/NUMBER`; what the method's stack was stands in the run's manifest.
+///
+/// # Errors
+/// Not such a folder, or a method without LoRA.
+pub fn of_stage(stage: &Path) -> Result<PeftAdapter> {
+    let stage = stage
+        .canonicalize()
+        .with_context(|| format!("{} cannot be read\nhint: {STAGES}", stage.display()))?;
+    let place = || format!("{} is no stage of a run\nhint: {STAGES}", stage.display());
+    let above = |levels: usize| stage.ancestors().nth(levels);
+    let (method, run) = above(4).zip(above(6)).with_context(place)?;
+    let method = method.file_name().with_context(place)?.to_string_lossy();
+    let path = run.join("manifest.json");
+    let text = std::fs::read_to_string(&path).with_context(place)?;
+    let manifest: Manifest = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+    let stack = manifest
+        .config
+        .method(&method)
+        .with_context(|| format!("{} knows no method `{method}`", path.display()))?;
+    let tensors = weights::load_all(&stage.join("parameters.safetensors")).with_context(place)?;
+    let named = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
+    PeftAdapter::of_parameters(named, &stack.stack.iter().collect::<Vec<&StackEntry>>())
+        .with_context(|| format!("method {method}"))
+}
+
+const STAGES: &str = "a run keeps them in cells/METHOD/ORDER/SEED/stages, by number";

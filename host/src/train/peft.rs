@@ -1,0 +1,306 @@
+//! LoRA adapters in PEFT's format: `adapter_config.json` and `adapter_model.safetensors`, whose tensors are named
+//! `base_model.model.<module>.lora_A.weight` and `lora_B.weight` (Hugging Face peft, `LoraConfig`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tch::{Kind, Tensor};
+
+use crate::config::StackEntry;
+use crate::model::layout::canonical;
+use crate::model::weights;
+use crate::train::cell::Cell;
+use crate::train::parameters::HOST;
+
+/// The plugin whose tensors these are.
+const LORA: &str = "lora";
+const ROOT: &str = "base_model.model.";
+const CONFIG: &str = "adapter_config.json";
+const WEIGHTS: &str = "adapter_model.safetensors";
+/// The host's projector, which is trained whole.
+const PROJECTOR: &str = "multi_modal_projector";
+
+/// A LoRA adapter and, where it was trained too, the projector.
+pub struct PeftAdapter {
+    pub r: i64,
+    pub lora_alpha: f64,
+    pub lora_dropout: f64,
+    /// `lora_A.weight` `[r, in]` and `lora_B.weight` `[out, r]` by site path; `weight` and `bias` of the projector.
+    tensors: BTreeMap<(String, String), Tensor>,
+}
+
+#[derive(Deserialize)]
+struct Config {
+    peft_type: String,
+    r: i64,
+    lora_alpha: f64,
+    #[serde(default)]
+    lora_dropout: f64,
+    #[serde(default)]
+    bias: Option<String>,
+    #[serde(default)]
+    fan_in_fan_out: bool,
+    #[serde(default)]
+    rank_pattern: BTreeMap<String, Value>,
+    #[serde(default)]
+    alpha_pattern: BTreeMap<String, Value>,
+    /// `use_dora`, `use_rslora` and what else changes the formula stands here.
+    #[serde(flatten)]
+    others: BTreeMap<String, Value>,
+}
+
+impl PeftAdapter {
+    /// Reads a folder that peft's `save_pretrained` wrote.
+    ///
+    /// # Errors
+    /// Another kind of adapter, or a variant of LoRA that computes something else.
+    pub fn read(folder: &Path) -> Result<PeftAdapter> {
+        let path = folder.join(CONFIG);
+        let text = std::fs::read_to_string(&path).with_context(|| {
+            format!(
+                "{} cannot be read\nhint: name a folder that peft's save_pretrained wrote",
+                path.display()
+            )
+        })?;
+        let config: Config = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+        let plain = config.peft_type == "LORA"
+            && config.others.iter().all(|(key, value)| !key.starts_with("use_") || value != true)
+            && !config.fan_in_fan_out
+            && config.rank_pattern.is_empty()
+            && config.alpha_pattern.is_empty()
+            && config.bias.as_deref().is_none_or(|bias| bias == "none");
+        ensure!(
+            plain,
+            "{}: only plain LoRA is read: one rank and scale, no bias, neither rsLoRA nor DoRA",
+            path.display()
+        );
+        let path = folder.join(WEIGHTS);
+        let mut tensors = BTreeMap::new();
+        for (written, tensor) in weights::load_all(&path)? {
+            let name = written.strip_prefix(ROOT).with_context(|| {
+                format!("{}: tensor `{written}` does not begin with `{ROOT}`", path.display())
+            })?;
+            tensors.insert(split(name), tensor.f_to_kind(Kind::Float)?);
+        }
+        let Config { r, lora_alpha, lora_dropout, .. } = config;
+        Ok(PeftAdapter { r, lora_alpha, lora_dropout, tensors })
+    }
+
+    /// What a cell whose stack has `lora` has trained.
+    pub fn of_cell(cell: &Cell) -> Result<PeftAdapter> {
+        let parameters = cell.parameters.borrow();
+        let named = parameters.list().iter().map(|parameter| (parameter.name.as_str(), &parameter.tensor));
+        let stack: Vec<&StackEntry> = cell.entries.iter().map(|entry| &entry.config).collect();
+        PeftAdapter::of_parameters(named, &stack)
+    }
+
+    /// The same from tensors by name, as a run keeps them after each stage, and the stack of their method.
+    pub fn of_parameters<'t>(
+        parameters: impl Iterator<Item = (&'t str, &'t Tensor)>,
+        stack: &[&StackEntry],
+    ) -> Result<PeftAdapter> {
+        let entry = stack.iter().find(|entry| entry.plugin == LORA).with_context(|| {
+            let names: Vec<&str> = stack.iter().map(|entry| entry.plugin.as_str()).collect();
+            format!(
+                "a stack of {} is no LoRA, and PEFT's format has no place for it\nhint: only what `lora` trained is exported",
+                names.join(", ")
+            )
+        })?;
+        let mut tensors = BTreeMap::new();
+        let mut rank = None;
+        for (name, tensor) in parameters {
+            let Some((owner, rest)) = name.split_once('.') else { continue };
+            let (site, part) = split(rest);
+            let kept = owner == LORA || owner == HOST && site.starts_with(PROJECTOR);
+            if !kept {
+                continue;
+            }
+            if part == "lora_A.weight" {
+                rank = tensor.size().first().copied();
+            }
+            tensors.insert((site, part), tensor.f_detach()?.f_to_kind(Kind::Float)?);
+        }
+        let r = rank.context("no tensor of `lora` is among the parameters")?;
+        let number = |key: &str| {
+            entry
+                .config
+                .get(key)
+                .and_then(|value| value.as_float().or(value.as_integer().map(|number| number as f64)))
+        };
+        // The plugin's own defaults (plugins/lora/src/config.rs).
+        Ok(PeftAdapter {
+            r,
+            lora_alpha: number("lora_alpha").unwrap_or(32.0),
+            lora_dropout: number("lora_dropout").unwrap_or(0.0),
+            tensors,
+        })
+    }
+
+    /// Writes the two files; module names are those of transformers 5 (`model.language_model.layers..`).
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+        let mut named = BTreeMap::new();
+        let (mut modules, mut projector) = (BTreeSet::new(), false);
+        for ((site, part), tensor) in &self.tensors {
+            let path = in_memory(site);
+            match part.starts_with("lora_") {
+                true => {
+                    modules.insert(path.clone());
+                }
+                false => projector = true,
+            }
+            named.insert(format!("{ROOT}{path}.{part}"), tensor.shallow_clone());
+        }
+        weights::save(&folder.join(WEIGHTS), &named, None)?;
+        let config = json!({
+            "peft_type": "LORA",
+            "task_type": null,
+            "base_model_name_or_path": null,
+            "inference_mode": true,
+            "r": self.r,
+            "lora_alpha": self.lora_alpha,
+            "lora_dropout": self.lora_dropout,
+            "bias": "none",
+            "target_modules": modules,
+            "modules_to_save": if projector { json!([PROJECTOR]) } else { Value::Null },
+        });
+        let path = folder.join(CONFIG);
+        std::fs::write(&path, serde_json::to_string_pretty(&config)? + "\n")
+            .with_context(|| format!("{} cannot be written", path.display()))
+    }
+
+    /// Puts the values into a cell whose stack has `lora`.
+    ///
+    /// # Errors
+    /// Another rank or scale than the stack's; tensors that the cell has not, or that it has and the adapter has not.
+    pub fn apply(&self, cell: &Cell) -> Result<()> {
+        let own = PeftAdapter::of_cell(cell)?;
+        ensure!(
+            (own.r, own.lora_alpha) == (self.r, self.lora_alpha),
+            "the adapter has r = {} and lora_alpha = {}, the method r = {} and lora_alpha = {}\nhint: give the method the adapter's values",
+            self.r,
+            self.lora_alpha,
+            own.r,
+            own.lora_alpha
+        );
+        let name = |(site, part): &(String, String)| format!("{site}.{part}");
+        let list = |names: Vec<String>| names.into_iter().take(4).collect::<Vec<_>>().join(", ");
+        let is_low_rank = |key: &&(String, String)| key.1.starts_with("lora_");
+        let missing: Vec<String> = own
+            .tensors
+            .keys()
+            .filter(is_low_rank)
+            .filter(|key| !self.tensors.contains_key(*key))
+            .map(name)
+            .collect();
+        let extra: Vec<String> =
+            self.tensors.keys().filter(|key| !own.tensors.contains_key(*key)).map(name).collect();
+        if !missing.is_empty() || !extra.is_empty() {
+            bail!(
+                "the adapter does not fit the method: {} tensors are missing ({}), {} are not expected ({})\nhint: target_modules must be the same on both sides",
+                missing.len(),
+                list(missing),
+                extra.len(),
+                list(extra)
+            );
+        }
+        let parameters = cell.parameters.borrow();
+        for ((site, part), tensor) in &self.tensors {
+            let owner = if part.starts_with("lora_") { LORA } else { HOST };
+            let name = format!("{owner}.{site}.{part}");
+            let id = parameters.id(&name).with_context(|| format!("the method has no tensor `{name}`"))?;
+            parameters.set_value(id, &tensor.f_to_device(cell.world.backbone.device())?)?;
+        }
+        Ok(())
+    }
+}
+
+/// Site path in our layout, and what stands behind it.
+fn split(name: &str) -> (String, String) {
+    let at = name.find(".lora_").or(name.rfind('.')).unwrap_or(name.len());
+    let (site, part) = (&name[..at], name[at..].trim_start_matches('.'));
+    // A layout is told by the beginning of a tensor's name.
+    let site = canonical(&format!("{site}.weight"));
+    (site.trim_end_matches(".weight").to_owned(), part.to_owned())
+}
+
+/// A site as transformers 5 calls the module.
+fn in_memory(site: &str) -> String {
+    match site.strip_prefix("language_model.model.") {
+        Some(rest) => format!("model.language_model.{rest}"),
+        None => format!("model.{site}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Device;
+
+    use super::*;
+
+    fn entry(plugin: &str) -> StackEntry {
+        toml::from_str(&format!("plugin = {plugin:?}\nr = 2\nlora_alpha = 6")).unwrap()
+    }
+
+    fn parameters() -> Vec<(String, Tensor)> {
+        let site = "language_model.model.layers.0.self_attn.q_proj";
+        let rand = |size: [i64; 2]| Tensor::rand(size, (Kind::Float, Device::Cpu));
+        vec![
+            (format!("lora.{site}.lora_A.weight"), rand([2, 6])),
+            (format!("lora.{site}.lora_B.weight"), rand([5, 2])),
+            (String::from("host.multi_modal_projector.linear_1.weight"), rand([4, 3])),
+            (String::from("replay.something"), rand([1, 1])),
+        ]
+    }
+
+    #[test]
+    fn an_adapter_survives_the_disk_under_pefts_names() {
+        let parameters = parameters();
+        let named = || parameters.iter().map(|(name, tensor)| (name.as_str(), tensor));
+        let lora = entry("lora");
+        let adapter = PeftAdapter::of_parameters(named(), &[&entry("replay"), &lora]).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        adapter.write(folder.path()).unwrap();
+        let written = weights::load_all(&folder.path().join(WEIGHTS)).unwrap();
+        let names: Vec<&str> = written.keys().map(String::as_str).collect();
+        assert_eq!(
+            names,
+            [
+                "base_model.model.model.language_model.layers.0.self_attn.q_proj.lora_A.weight",
+                "base_model.model.model.language_model.layers.0.self_attn.q_proj.lora_B.weight",
+                "base_model.model.model.multi_modal_projector.linear_1.weight",
+            ]
+        );
+        let read = PeftAdapter::read(folder.path()).unwrap();
+        assert_eq!((read.r, read.lora_alpha, read.tensors), (2, 6.0, adapter.tensors));
+        let refused = PeftAdapter::of_parameters(named(), &[&entry("moelora")]).err().unwrap().to_string();
+        assert!(refused.contains("moelora") && refused.contains("hint:"), "{refused}");
+    }
+
+    #[test]
+    fn modules_of_older_transformers_are_the_same_sites() {
+        let part = String::from("lora_A.weight");
+        let site = String::from("language_model.model.layers.3.mlp.up_proj");
+        for module in [
+            "language_model.model.layers.3.mlp.up_proj",
+            "model.language_model.layers.3.mlp.up_proj",
+            "model.layers.3.mlp.up_proj",
+        ] {
+            assert_eq!(split(&format!("{module}.lora_A.weight")), (site.clone(), part.clone()));
+        }
+    }
+
+    #[test]
+    fn what_is_no_plain_lora_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = PeftAdapter::read(folder.path()).err().unwrap().to_string();
+        assert!(missing.contains("adapter_config.json") && missing.contains("hint:"), "{missing}");
+        let config = r#"{"peft_type": "LORA", "r": 4, "lora_alpha": 8, "use_dora": true}"#;
+        std::fs::write(folder.path().join(CONFIG), config).unwrap();
+        let dora = PeftAdapter::read(folder.path()).err().unwrap().to_string();
+        assert!(dora.contains("DoRA"), "{dora}");
+    }
+}

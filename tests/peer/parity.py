@@ -1,0 +1,107 @@
+"""Compares coin-host with transformers and peft on small random checkpoints of several shapes; prints the largest differences.
+
+    make parity            # or: .peer/bin/python tests/peer/parity.py [path of coin-host]
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+
+import llava
+import training
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+LIMITS = {"logits": 1e-4, "training": 1e-3, "adapter": 1e-4}
+
+
+def coin_host(*arguments):
+    program = sys.argv[1] if len(sys.argv) > 1 else ROOT / "target/release/coin-host"
+    done = subprocess.run([program, "--quiet", *map(str, arguments)], stdout=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        sys.exit(f"coin-host {arguments[0]} ended with {done.returncode}")
+    return done.stdout
+
+
+def sources(folder, data="data.json"):
+    return ["--model", folder / "model", "--data", folder / data, "--images", folder / "images"]
+
+
+def logits(model, processor, records, folder):
+    """Largest difference of logits, over records, aspects and batches."""
+    largest = 0.0
+    for aspect in ["crop", "pad"]:
+        expected = [llava.logits(model, processor, record, folder, aspect == "pad") for record in records]
+        for batch_size in [1, 4]:
+            out = folder / "out.safetensors"
+            coin_host(
+                "model", "logits", *sources(folder), "--out", out, "--image-aspect", aspect, "--batch-size", batch_size
+            )
+            found = load_file(out)
+            for record, (ids, values) in zip(records, expected):
+                assert torch.equal(found[f"{record['id']}.input_ids"], ids), record["id"]
+                largest = max(largest, (found[f"{record['id']}.logits"] - values).abs().max().item())
+    return largest
+
+
+def answers(model, processor, single, folder):
+    """Answers that differ, of how many."""
+    expected = [llava.answer(model, processor, record, folder) for record in single]
+    differing = 0
+    for batch_size in [1, 4]:
+        report = json.loads(
+            coin_host(
+                "bench", "generate", *sources(folder, "single.json"),
+                "--batch-size", batch_size, "--max-new-tokens", 8, "--threads", 1,
+            )
+        )
+        differing += sum(found["tokens"] != ids for found, ids in zip(report["answers"], expected))
+    return differing, 2 * len(single)
+
+
+def lora(model, processor, single, folder):
+    """Largest difference of 20 losses, and of logits after peft has loaded what coin-host trained."""
+    adapted = training.with_lora(model, r=4, alpha=8)
+    adapted.save_pretrained(folder / "adapter")
+    report = json.loads(
+        coin_host(
+            "bench", "train", *sources(folder, "single.json"), "--method", "lora", "--set", "r=4", "--set", "lora_alpha=8",
+            "--adapter", folder / "adapter", "--out", folder / "trained", "--steps", 20, "--batch-size", 4,
+            "--learning-rate", 1e-3, "--threads", 1,
+        )
+    )
+    losses = training.train(adapted, processor, single, folder, 20, 4, 1e-3)
+    difference = max(abs(a - b) for a, b in zip(report["losses"], losses))
+    here = [llava.logits(adapted, processor, record, folder)[1] for record in single]
+    there = PeftModel.from_pretrained(adapted.unload(), folder / "trained").eval()
+    loaded = [llava.logits(there, processor, record, folder)[1] for record in single]
+    return difference, max((a - b).abs().max().item() for a, b in zip(here, loaded))
+
+
+def main():
+    torch.set_num_threads(1)
+    failed = False
+    print("shape     logits    answers  20 losses  trained adapter in peft")
+    for shape in llava.SHAPES:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            model, processor = llava.checkpoint(folder / "model", shape, seed=1)
+            records = llava.records(folder)
+            single = [record for record in records if len(record["conversations"]) == 2]
+            (folder / "single.json").write_text(json.dumps(single))
+            apart = logits(model, processor, records, folder)
+            differing, of = answers(model, processor, single, folder)
+            losses, adapter = lora(model, processor, single, folder)
+            print(f"{shape:8}  {apart:.1e}   {of - differing}/{of}    {losses:.1e}    {adapter:.1e}", flush=True)
+            failed |= apart > LIMITS["logits"] or differing > 0
+            failed |= losses > LIMITS["training"] or adapter > LIMITS["adapter"]
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
