@@ -52,7 +52,7 @@ enum Command {
     Bench(bench::BenchCommand),
     /// Explain a configuration, or list its keys
     Config(config::ConfigCommand),
-    /// Train a backbone from nothing
+    /// Pre-train a small backbone, write logits, export adapters
     Model(model::ModelCommand),
     /// List plugins, say what one is, vouch for one
     Plugin(plugin::PluginCommand),

@@ -37,11 +37,9 @@ pub use tokenizer::Tokenizer;
 /// # Errors
 /// As [`Backbone::load`]; a tokenizer that is not the model's.
 pub fn load(folder: &Path, device: Device, kind: Kind) -> Result<(Backbone, Tokenizer)> {
-    let path = folder.join("config.json");
+    let config = ModelConfig::read(&folder.join("config.json"))?;
     let tokenizer = Tokenizer::load(folder)?;
     // Before the weights, which take their time.
-    tokenizer
-        .check(&ModelConfig::read(&path)?)
-        .with_context(|| folder.join("tokenizer.json").display().to_string())?;
+    tokenizer.check(&config).with_context(|| folder.join("tokenizer.json").display().to_string())?;
     Ok((Backbone::load(folder, device, kind)?, tokenizer))
 }

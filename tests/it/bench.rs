@@ -117,9 +117,9 @@ fn what_cannot_be_measured_is_refused() {
         (&["--adapter", adapter, "--batch-size", "2"], 2, "the adapter has r = 4"),
         (&["--batch-size", "9"], 2, "has 6 records for batches of 9"),
         (&["--batch-size", "2", "--data", rounds], 2, "has 2 rounds"),
-        (&["--method", "nowhere"], 3, "nowhere"),
+        (&["--method", "nowhere", "--batch-size", "2"], 3, "nowhere"),
         (&["--set", "r"], 2, "expected KEY=VALUE"),
-        (&["--set", "rank=4", "--batch-size", "2"], 3, "rank"),
+        (&["--set", "rank=4", "--batch-size", "2"], 2, "rank"),
     ];
     for (more, code, said) in cases {
         let mut command = workspace.command(&["--quiet", "bench", "train", "--threads", "1"]);
