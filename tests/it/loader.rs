@@ -3,6 +3,7 @@
 mod border;
 mod commands;
 mod faults;
+mod packages;
 mod sandbox;
 
 use std::fs;

@@ -127,12 +127,16 @@ pub fn unpack(archive: &Path, parent: &Path) -> Result<(Manifest, PathBuf)> {
     let file = File::open(archive).with_context(|| format!("{name} cannot be read"))?;
     std::fs::create_dir_all(parent).with_context(|| format!("{} cannot be made", parent.display()))?;
     let stage = tempfile::Builder::new().prefix(".package-").tempdir_in(parent)?;
-    let damaged =
-        || format!("{name} is no package, or a damaged one\nhint: `coin-host plugin pack` makes one");
+    let damaged = |error: anyhow::Error| {
+        let reason = format!("{error:#}");
+        let reason = reason.lines().next().unwrap_or_default();
+        anyhow::anyhow!(
+            "{name} is no package, or a damaged one: {reason}\nhint: `coin-host plugin pack` makes one"
+        )
+    };
     let reader = ruzstd::decoding::StreamingDecoder::new(std::io::BufReader::new(file))
-        .map_err(|error| anyhow::anyhow!("{error}"))
-        .with_context(damaged)?;
-    extract(reader, stage.path()).with_context(damaged)?;
+        .map_err(|error| damaged(anyhow::anyhow!("{error}")))?;
+    extract(reader, stage.path()).map_err(damaged)?;
     let manifest = check(stage.path()).with_context(|| format!("{name} is refused"))?;
     let folder = settle(stage, &parent.join(folder_name(&manifest)))?;
     Ok((manifest, folder))
@@ -282,6 +286,27 @@ mod tests {
         assert_eq!(std::fs::read(folder.join("liblora.so")).expect("there"), [7; 5_000]);
         let written = contents.write_folder(&root.path().join("d")).expect("written");
         assert_eq!(check(&written).expect("sound"), manifest);
+    }
+
+    #[test]
+    fn a_flipped_bit_is_refused_or_without_effect() {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let contents = source(root.path());
+        let path = contents.write_archive(&root.path().join("a")).expect("written");
+        let whole = std::fs::read(&path).expect("there");
+        for place in (0..whole.len()).step_by(7) {
+            let mut bytes = whole.clone();
+            bytes[place] ^= 1 << (place % 8);
+            std::fs::write(&path, bytes).expect("written");
+            if let Ok((manifest, folder)) = unpack(&path, &root.path().join("c")) {
+                assert_eq!(manifest.plugin.name, "lora", "byte {place}");
+                assert_eq!(
+                    std::fs::read(folder.join("liblora.so")).expect("there"),
+                    [7; 5_000],
+                    "byte {place}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -1,0 +1,110 @@
+//! Packages as two labs meet them: made here, added there, changed on the way.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use super::sandbox::Sandbox;
+use crate::built;
+
+fn plugin(sandbox: &Sandbox, arguments: &[&str]) -> Output {
+    let mut command: Command = built::coin_host();
+    let command =
+        command.current_dir(sandbox.path().join("project")).env("XDG_DATA_HOME", sandbox.path().join("data"));
+    command
+        .env_remove("COIN_PLUGIN_PATH")
+        .arg("plugin")
+        .args(arguments)
+        .output()
+        .expect("the binary is executable")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// LoRA under another name than the shipped one, so that only the added one can answer.
+fn pack(sandbox: &Sandbox, arguments: &[&str]) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/lora").display().to_string();
+    let library = built::plugin("lora").display().to_string();
+    let output = plugin(sandbox, &[&["pack", &source, "--library", &library], arguments].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    sandbox.path().join("project").join(text(&output.stdout).trim())
+}
+
+#[test]
+fn a_package_is_added_verified_and_removed() {
+    let sandbox = Sandbox::new();
+    let archive = pack(&sandbox, &[]);
+    let again = pack(&sandbox, &["--out", "again"]);
+    assert_eq!(fs::read(&archive).expect("there"), fs::read(again).expect("there"), "other bytes each time");
+
+    let added = plugin(&sandbox, &["add", &archive.display().to_string()]);
+    assert!(added.status.success(), "{}", text(&added.stderr));
+    assert!(text(&added.stdout).starts_with("added lora 0.1.0 ("), "{}", text(&added.stdout));
+    assert!(text(&added.stderr).contains("native code"), "{}", text(&added.stderr));
+    let info = plugin(&sandbox, &["info", "lora@0.1.0"]);
+    let shown = text(&info.stdout);
+    assert!(
+        shown.contains("locked") && shown.contains(".coinplugin/") && shown.contains("r = 16"),
+        "{shown}"
+    );
+    let verified = plugin(&sandbox, &["verify", "lora"]);
+    assert!(text(&verified.stdout).starts_with("lora 0.1.0: locked, sha256 "), "{}", text(&verified.stdout));
+
+    let library = sandbox.path().join("data/coin-host/plugins/lora-0.1.0-x86_64-linux.coinplugin/liblora.so");
+    let mut bytes = fs::read(&library).expect("it was added");
+    let end = bytes.len() - 1;
+    bytes[end] ^= 1;
+    fs::write(&library, bytes).expect("written");
+    let verified = plugin(&sandbox, &["verify", "lora"]);
+    assert_eq!(verified.status.code(), Some(3), "{}", text(&verified.stdout));
+    assert!(text(&verified.stderr).contains("the file was changed"), "{}", text(&verified.stderr));
+
+    assert!(plugin(&sandbox, &["remove", "lora"]).status.success());
+    assert!(!library.exists());
+    let missing = plugin(&sandbox, &["remove", "lora"]);
+    assert!(
+        !missing.status.success() && text(&missing.stderr).contains("hint: "),
+        "{}",
+        text(&missing.stderr)
+    );
+}
+
+#[test]
+fn a_folder_and_a_bare_library_are_added_too() {
+    let sandbox = Sandbox::new();
+    let folder = pack(&sandbox, &["--as-folder"]);
+    let added = plugin(&sandbox, &["add", &folder.display().to_string()]);
+    assert!(added.status.success(), "{}", text(&added.stderr));
+    fs::write(folder.join("extra"), "x").expect("written");
+    let refused = plugin(&sandbox, &["add", &folder.display().to_string()]);
+    assert_eq!(refused.status.code(), Some(3));
+    assert!(text(&refused.stderr).contains("`extra` is not in the manifest"), "{}", text(&refused.stderr));
+
+    let library = built::plugin("ewc").display().to_string();
+    let added = plugin(&sandbox, &["add", &library]);
+    assert!(added.status.success(), "{}", text(&added.stderr));
+    let verified = plugin(&sandbox, &["verify", "ewc"]);
+    assert!(text(&verified.stdout).contains("locked"), "{}", text(&verified.stdout));
+}
+
+#[test]
+fn what_is_damaged_or_no_package_is_refused_and_leaves_nothing() {
+    let sandbox = Sandbox::new();
+    let archive = pack(&sandbox, &[]);
+    let whole = fs::read(&archive).expect("there");
+    let bad = sandbox.path().join("bad.coinplugin.tar.zst");
+    for bytes in [&whole[..whole.len() / 2], b"text", b""] {
+        fs::write(&bad, bytes).expect("written");
+        let refused = plugin(&sandbox, &["add", &bad.display().to_string()]);
+        assert_eq!(refused.status.code(), Some(3), "{}", text(&refused.stderr));
+        let message = text(&refused.stderr);
+        assert!(message.contains("no package, or a damaged one") && message.contains("hint: "), "{message}");
+    }
+    let text_file = sandbox.put("mine", b"text");
+    let refused = plugin(&sandbox, &["add", &text_file.display().to_string()]);
+    assert_eq!(refused.status.code(), Some(3), "{}", text(&refused.stderr));
+    let shelf = sandbox.path().join("data/coin-host/plugins");
+    assert_eq!(fs::read_dir(shelf).map(Iterator::count).unwrap_or(0), 0, "something is left");
+}
