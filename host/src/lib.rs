@@ -7,6 +7,7 @@ pub mod config;
 pub mod data;
 pub mod doctor;
 pub mod eval;
+pub mod files;
 pub mod model;
 pub mod ops;
 pub mod plugin;

@@ -23,6 +23,7 @@ pub mod manifest;
 mod method;
 pub mod package;
 pub mod scaffold;
+pub mod shelf;
 pub mod shipped;
 pub mod trust;
 pub mod verify;

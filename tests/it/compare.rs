@@ -108,7 +108,7 @@ fn json_is_results_json() {
 #[test]
 fn flips_are_counted_and_change_no_figure() {
     let broken =
-        "[methods.broken]\nstack = [{ plugin = \"stress\", fault = \"nan\", hook = \"merged_delta\" }]\n";
+        "[methods.broken]\nstack = [{ plugin = \"stress\", fault = \"wrong\", hook = \"merged_delta\" }]\n";
     let workspace = workspace(&format!("{SMALL}\n{broken}"));
     let counted = ["--methods", "lora,moelora,broken", "--set", "evaluation.count_flips=3"];
     let printed = succeed(compare(&workspace, &[&counted[..], &["--set", "references=[]"]].concat()));

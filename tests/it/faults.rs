@@ -48,6 +48,7 @@ fn particular() -> Vec<Case> {
         case("wrong-shape", "loss", "plugin stress 0.1.0, loss: term `stress`: a term is a scalar"),
         case("wrong-shape", "compose_batch", "compose_batch: it gives 3 samples for a batch of 4"),
         case("nan", "adapt", "adapt of stress made outputs that are not finite"),
+        case("nan", "merged_delta", "it gives values that are not finite"),
         case("nan", "loss", "loss of plugin `stress`: term `stress` is NaN"),
         case(
             "nan",

@@ -17,6 +17,8 @@ mod add;
 mod lock;
 mod new;
 mod pack;
+mod remove;
+mod verify;
 
 #[derive(Debug, Args)]
 pub(crate) struct PluginCommand {
@@ -39,12 +41,12 @@ enum Command {
     /// Put a package or a library into your own plugins, and lock it
     Add(add::AddCommand),
     /// Take a plugin out of your own plugins
-    Remove(add::RemoveCommand),
+    Remove(remove::RemoveCommand),
     /// Check libraries against locks and manifests; loads none of them
-    Verify(add::VerifyCommand),
+    Verify(verify::VerifyCommand),
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 struct Search {
     /// Look for plugins here first
     #[arg(long, value_name = "FOLDER")]

@@ -10,6 +10,7 @@ use crate::compare::plan::{Cell, Plan};
 use crate::compare::protocol::{Refusal, Work};
 use crate::config::RunConfig;
 use crate::eval::metrics::Metrics;
+use crate::files;
 use crate::report::html;
 use crate::report::results::{CellResult, Cost, Environment, FILE_NAME, Joint, References, Results, Status};
 
@@ -240,8 +241,7 @@ impl Gathered {
     /// The end of a run: the page is written, the outcome counted.
     pub fn finish(self) -> Result<Outcome> {
         let page = self.out.join("report.html");
-        std::fs::write(&page, html::page(&self.results))
-            .with_context(|| format!("{} cannot be written", page.display()))?;
+        files::replace(&page, html::page(&self.results).as_bytes())?;
         let count = |status: Status| self.asked().filter(|cell| cell.status == status).count();
         Ok(Outcome {
             results: self.out.join(FILE_NAME),

@@ -1,7 +1,6 @@
 //! `manifest.json`: what a run is made of. A run that goes on must agree with it.
 
 use std::fs::File;
-use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -9,9 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::compare::protocol::{Inputs, Refusal};
 use crate::config::RunConfig;
+use crate::files;
 use crate::report::results::{Environment, PluginUse};
 
-const FILE_NAME: &str = "manifest.json";
+pub const FILE_NAME: &str = "manifest.json";
 
 /// The run's configuration, resolved, as `compare` reads it.
 pub const CONFIG_FILE: &str = "config.toml";
@@ -59,7 +59,15 @@ impl Manifest {
     /// The manifest of the run that began in a folder, if one did.
     pub fn read(out: &Path) -> Result<Option<Manifest>> {
         let path = out.join(FILE_NAME);
-        let Ok(text) = std::fs::read_to_string(&path) else { return Ok(None) };
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                return Err(error).with_context(|| {
+                    format!("{} cannot be read\nhint: it says which run is in this folder", path.display())
+                });
+            }
+        };
         let manifest = serde_json::from_str(&text);
         Ok(Some(manifest.with_context(|| format!("{} cannot be read", path.display()))?))
     }
@@ -81,19 +89,11 @@ impl Manifest {
     pub fn write(&self, out: &Path) -> Result<()> {
         let config = toml::to_string(&self.config)?;
         let config = format!("# The configuration of the run in this folder, resolved.\n{config}");
-        replace(&out.join(CONFIG_FILE), config.as_bytes())?;
+        files::replace(&out.join(CONFIG_FILE), config.as_bytes())?;
         let mut manifest = serde_json::to_vec_pretty(self)?;
         manifest.push(b'\n');
-        replace(&out.join(FILE_NAME), &manifest)
+        files::replace(&out.join(FILE_NAME), &manifest)
     }
-}
-
-/// Writes a file, whole or not at all.
-fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
-    file.write_all(bytes)?;
-    file.persist(path).with_context(|| format!("{} cannot be written", path.display()))?;
-    Ok(())
 }
 
 /// The file that a comparison in a folder holds locked.

@@ -46,9 +46,19 @@ pub fn run(arguments: &CompareArguments) -> Result<Outcome> {
         }
     }
     let checked = check(arguments)?;
-    let redo = agreement::to_redo(out, began.as_ref(), &arguments.config, &checked, &arguments.redo)?;
+    let mut redo = agreement::to_redo(out, began.as_ref(), &arguments.config, &checked, &arguments.redo)?;
+    // What is refused is not done again either: its earlier cells stay.
+    redo.retain(|method| checked.refusals.iter().all(|refusal| refusal.method.as_ref() != Some(method)));
     world::writable(out)?;
     let _lock = manifest::lock(out)?;
+    let hash = |manifest: Option<Manifest>| manifest.map(|manifest| manifest.config_sha256);
+    if hash(Manifest::read(out)?) != began.as_ref().map(|began| began.config_sha256.clone()) {
+        let message = format!(
+            "another comparison began in {} meanwhile\nhint: start this one again, or name another folder with --out",
+            out.display()
+        );
+        return Err(Refused::configuration(message).into());
+    }
     // Before the manifest names other plugins, nothing that the old ones made is left.
     let environment = environment::of(&whole);
     let mut gathered = Gathered::begin(out, &whole, &arguments.config, &checked.refusals, &redo)?;
@@ -114,8 +124,14 @@ fn usable(out: &Path) -> Result<()> {
         return refuse("is a file, not the folder of a run");
     }
     let Ok(mut entries) = std::fs::read_dir(out) else { return Ok(()) };
+    if out.join(FILE_NAME).is_file() && !out.join(manifest::FILE_NAME).is_file() {
+        return refuse("holds results without the manifest.json that says what they are of");
+    }
     // The lock comes first, and stays.
-    if entries.next().is_some() && !out.join(manifest::LOCK).is_file() && !out.join(FILE_NAME).is_file() {
+    if entries.next().is_some()
+        && !out.join(manifest::LOCK).is_file()
+        && !out.join(manifest::FILE_NAME).is_file()
+    {
         return refuse("is not empty and holds no run");
     }
     Ok(())

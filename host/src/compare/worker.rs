@@ -301,15 +301,14 @@ fn zero_shot(world: &World, parts: &Parts, folder: &Path, emit: &mut dyn FnMut(C
         answering::write(&folder.join("predictions").join(format!("{}.jsonl", task.name)), &answers)?;
         items.push(answers.len() as u64);
         let train = task.references(coin_plugin_api::Split::Train, None)?;
-        let test = task.references(coin_plugin_api::Split::Test, evaluation.limit)?;
+        let test = task.questions(evaluation.limit)?;
         let blind =
             Blind::fit(task.metric, train.iter().map(|(question, reference)| (question.as_str(), reference)));
         for (scorer, (_, reference)) in parts.scorers.iter().zip(&mut references) {
             let percent = blind.percent(
-                *scorer,
-                task.metric,
-                test.iter().map(|(question, reference)| (question.as_str(), reference)),
-            );
+                test.iter().map(|question| (question.prompt.as_str(), question)),
+                |text, question| task.score(*scorer, text, question),
+            )?;
             reference.blind.push(percent);
             reference.zero_shot.push(Some(answering::percent(&answers, *scorer)));
         }

@@ -12,7 +12,7 @@ use tch::Tensor;
 use crate::data::image::{Limits, Transform, decode};
 use crate::data::prompt::{Example, Prompter};
 use crate::data::source::Source;
-use crate::eval::scorer::{Metric, Reference};
+use crate::eval::scorer::{Metric, Reference, Scorer, score};
 use crate::model::Backbone;
 
 /// Pictures that are decoded together.
@@ -85,6 +85,8 @@ pub struct Question {
     pub prompt: String,
     pub image: Option<String>,
     pub reference: Reference,
+    /// As the dataset gave it.
+    pub record: Record,
 }
 
 impl Task {
@@ -136,16 +138,26 @@ impl Task {
             .into_iter()
             .map(|record| Question {
                 prompt: self.instruction.prompt(&record),
-                id: record.id,
-                image: record.image,
+                id: record.id.clone(),
+                image: record.image.clone(),
                 reference: Reference {
-                    answers: record.answers,
-                    options: record.options,
+                    answers: record.answers.clone(),
+                    options: record.options.clone(),
                     bbox: record.bbox,
                     size: record.size,
                 },
+                record,
             })
             .collect())
+    }
+
+    /// The score of an answer in `0..=1`: by the dataset's own rule where it has one, else by the task's metric.
+    ///
+    /// # Errors
+    /// What the dataset reports.
+    pub fn score(&self, scorer: Scorer, text: &str, question: &Question) -> Result<f64> {
+        let own = self.source.score(text, &question.record)?;
+        Ok(own.unwrap_or_else(|| score(scorer, self.metric, text, &question.reference)))
     }
 
     /// Prompt and reference of all records of a split, for the blind baseline.

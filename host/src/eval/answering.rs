@@ -5,12 +5,12 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use coin_plugin_api::Record;
 use serde::{Deserialize, Serialize};
 
 use crate::data::prompt::Prompter;
 use crate::data::task::{Question, Task};
-use crate::eval::scorer::{Scorer, score};
+use crate::eval::scorer::Scorer;
+use crate::files;
 use crate::model::{Backbone, GenerationConfig, LinearHook, Prompt, Tokenizer, generate};
 
 /// An answer, as a line of a predictions file: CoIN's fields, then ours.
@@ -88,25 +88,11 @@ impl Engine<'_> {
     }
 
     fn scored(&self, task: &Task, question: Question, text: String) -> Result<Answer> {
-        let record = Record {
-            id: question.id.clone(),
-            image: question.image.clone(),
-            question: question.prompt.clone(),
-            instruction: None,
-            options: question.reference.options.clone(),
-            answers: question.reference.answers.clone(),
-            bbox: question.reference.bbox,
-            size: question.reference.size,
-        };
-        let own = task.source.score(&text, &record)?;
         let scores = self
             .scorers
             .iter()
-            .map(|&scorer| {
-                let value = own.unwrap_or_else(|| score(scorer, task.metric, &text, &question.reference));
-                (scorer.name().to_string(), value)
-            })
-            .collect();
+            .map(|&scorer| Ok((scorer.name().to_string(), task.score(scorer, &text, &question)?)));
+        let scores = scores.collect::<Result<_>>()?;
         Ok(Answer { question_id: question.id, prompt: question.prompt, text, scores })
     }
 }
@@ -121,7 +107,7 @@ pub fn percent(answers: &[Answer], scorer: Scorer) -> f64 {
 pub fn write(path: &Path, answers: &[Answer]) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    let mut file = files::temporary(folder)?;
     for answer in answers {
         serde_json::to_writer(&mut file, answer)?;
         file.write_all(b"\n")?;

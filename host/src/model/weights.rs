@@ -13,6 +13,7 @@ use tch::{Device, Kind, Tensor};
 use super::config::ModelConfig;
 use super::layout::canonical;
 use super::parameter::{is_unused, parameters};
+use crate::files;
 
 /// Why the tensors of a checkpoint are not those of the configuration.
 #[derive(Debug, Default, PartialEq, Eq, thiserror::Error)]
@@ -99,7 +100,8 @@ fn unreadable(path: &Path) -> String {
 /// `path` that then takes its name: a reader never sees half a file.
 pub fn save(path: &Path, tensors: &BTreeMap<String, Tensor>, kind: Option<Kind>) -> Result<()> {
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let file = shared_file(folder).with_context(|| format!("no file can be made in {}", folder.display()))?;
+    let file =
+        files::temporary(folder).with_context(|| format!("no file can be made in {}", folder.display()))?;
     let mut stored: Vec<(&String, Stored)> = Vec::with_capacity(tensors.len());
     for (name, tensor) in tensors {
         let tensor = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_to_kind(kind.unwrap_or(tensor.kind()))?;
@@ -114,14 +116,6 @@ pub fn save(path: &Path, tensors: &BTreeMap<String, Tensor>, kind: Option<Kind>)
     file.as_file().sync_all().with_context(|| format!("{} cannot be written", path.display()))?;
     file.persist(path).with_context(|| format!("{} cannot be written", path.display()))?;
     Ok(())
-}
-
-/// A temporary file that others may read as the user's file mask allows, not the user alone.
-fn shared_file(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder)
 }
 
 struct Checker<'a> {

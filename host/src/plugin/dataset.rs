@@ -90,6 +90,13 @@ impl Dataset {
     pub fn score(&self, prediction: &str, record: &Record) -> Result<Option<f64>, PluginError> {
         let record = RawRecord::from(record.clone());
         let score = self.caller.watch(Hook::Score, None, || self.object.score(prediction.into(), record))?;
-        Ok(score.into_option())
+        match score.into_option() {
+            Some(value) if !(0.0..=1.0).contains(&value) => Err(self.caller.failed(
+                Hook::Score,
+                None,
+                format!("it gives {value}, and a score is in 0..=1"),
+            )),
+            score => Ok(score),
+        }
     }
 }

@@ -154,6 +154,10 @@ fn scan(folder: &Path, origin: Origin) -> Vec<Candidate> {
         .flatten()
         .filter_map(|entry| {
             let path = entry.path();
+            // Something on its way to its name.
+            if entry.file_name().to_string_lossy().starts_with('.') {
+                return None;
+            }
             if path.join(manifest::FILE).is_file() {
                 Some(package(&path, origin))
             } else {
@@ -199,7 +203,8 @@ fn bare(name: String, path: PathBuf, origin: Origin) -> Candidate {
     Candidate { name, version, path, origin, manifest, problem: None }
 }
 
-fn package(folder: &Path, origin: Origin) -> Candidate {
+/// A package's folder.
+pub(super) fn package(folder: &Path, origin: Origin) -> Candidate {
     let failed = |problem: String| Candidate {
         name: folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
         version: None,

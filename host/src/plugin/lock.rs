@@ -1,9 +1,10 @@
 //! `plugins.lock`: the libraries that a user, a project or the build has vouched for, by their sha256.
 
-use std::io::Write;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+
+use crate::files;
 
 /// Name of a lock's file.
 pub const FILE: &str = "plugins.lock";
@@ -61,12 +62,7 @@ impl Lock {
     /// # Errors
     /// That it cannot be written.
     pub fn write(&self, path: &Path) -> anyhow::Result<()> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(HEAD.as_bytes())?;
-        file.write_all(toml::to_string(self)?.as_bytes())?;
-        file.persist(path)?;
-        Ok(())
+        files::replace(path, format!("{HEAD}{}", toml::to_string(self)?).as_bytes())
     }
 
     /// The entry of these very bytes.

@@ -182,9 +182,10 @@ impl Manifest {
     }
 }
 
-/// Whether a text may name a plugin.
+/// Whether a text may name a plugin. `host` is the owner of the host's own tensors.
 pub fn is_name(text: &str) -> bool {
     text.len() <= 64
+        && text != "host"
         && text.starts_with(|c: char| c.is_ascii_lowercase())
         && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
 }

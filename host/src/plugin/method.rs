@@ -109,6 +109,11 @@ impl Adapter {
             let reason = format!("it gives {:?}, the weight of the site is {weight:?}", delta.size());
             return Err(self.caller.failed(Hook::MergedDelta, Some(site), reason));
         }
+        let finite = delta.f_isfinite().and_then(|finite| finite.f_all());
+        if !finite.is_ok_and(|all| all.int64_value(&[]) == 1) {
+            let reason = "it gives values that are not finite";
+            return Err(self.caller.failed(Hook::MergedDelta, Some(site), reason));
+        }
         Ok(Some(delta))
     }
 

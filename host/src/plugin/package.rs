@@ -2,19 +2,23 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::manifest::{self, Manifest};
 use super::verify;
+use crate::files;
 
 /// What a package's folder and archive are called behind the name.
 pub const FOLDER: &str = "coinplugin";
 pub const ARCHIVE: &str = "coinplugin.tar.zst";
+/// What a folder on its way to its name begins with; searches leave such folders out.
+const STAGE: &str = ".package-";
 /// No package is larger than this when it is unpacked, nor has more files.
 const LARGEST: u64 = 512 << 20;
+const AGAIN: &str = "get the package again, and from whom you trust";
 const MOST_FILES: usize = 1_000;
 /// Files of a crate that go into its package where they are there, beside `*.toml` examples.
 const COMPANIONS: [&str; 5] = ["README.md", "LICENSE", "LICENSE-MIT", "LICENSE-APACHE", "CITATION.cff"];
@@ -83,7 +87,7 @@ impl Contents {
     /// Writes the package's folder below `parent`, all of it or nothing, in place of an older one.
     pub fn write_folder(&self, parent: &Path) -> Result<PathBuf> {
         std::fs::create_dir_all(parent).with_context(|| format!("{} cannot be made", parent.display()))?;
-        let stage = tempfile::Builder::new().prefix(".package-").tempdir_in(parent)?;
+        let stage = tempfile::Builder::new().prefix(STAGE).tempdir_in(parent)?;
         std::fs::write(stage.path().join(manifest::FILE), self.manifest_text()?)?;
         for (path, bytes) in &self.files {
             std::fs::write(stage.path().join(path), bytes)?;
@@ -110,23 +114,45 @@ impl Contents {
         let compressed =
             ruzstd::encoding::compress_to_vec(&bytes[..], ruzstd::encoding::CompressionLevel::Fastest);
         let path = parent.join(folder.replace(&format!(".{FOLDER}"), &format!(".{ARCHIVE}")));
-        let mut file = tempfile::NamedTempFile::new_in(parent)?;
-        file.write_all(&compressed)?;
-        file.persist(&path).with_context(|| format!("{} cannot be written", path.display()))?;
+        files::replace(&path, &compressed)?;
         Ok(path)
     }
 }
 
-/// Unpacks an archive below `parent` and checks it. Nothing is left of one that is not sound.
+/// A package on its way to its place: checked, not yet in anybody's sight.
+#[derive(Debug)]
+pub struct Staged {
+    pub manifest: Manifest,
+    folder: tempfile::TempDir,
+}
+
+impl Staged {
+    /// Where it lies until then.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Gives it its name below `parent`, in place of an older one of that name.
+    ///
+    /// # Errors
+    /// That it cannot be moved; the older one then stays.
+    pub fn settle(self, parent: &Path) -> Result<PathBuf> {
+        settle(self.folder, &parent.join(folder_name(&self.manifest)))
+    }
+}
+
+/// Unpacks an archive beside its later place in `parent` and checks it. Nothing is left of one that is not sound.
 ///
 /// # Errors
 /// An archive that is damaged or too large, that holds anything but plain files in one folder, or the same name twice; a package
 /// that [`check`] refuses.
-pub fn unpack(archive: &Path, parent: &Path) -> Result<(Manifest, PathBuf)> {
+pub fn unpack(archive: &Path, parent: &Path) -> Result<Staged> {
     let name = archive.display();
-    let file = File::open(archive).with_context(|| format!("{name} cannot be read"))?;
+    let file = File::open(archive).with_context(|| {
+        format!("{name} cannot be read\nhint: give the path of a package or of a library")
+    })?;
     std::fs::create_dir_all(parent).with_context(|| format!("{} cannot be made", parent.display()))?;
-    let stage = tempfile::Builder::new().prefix(".package-").tempdir_in(parent)?;
+    let folder = tempfile::Builder::new().prefix(STAGE).tempdir_in(parent)?;
     let damaged = |error: anyhow::Error| {
         let reason = format!("{error:#}");
         let reason = reason.lines().next().unwrap_or_default();
@@ -136,10 +162,9 @@ pub fn unpack(archive: &Path, parent: &Path) -> Result<(Manifest, PathBuf)> {
     };
     let reader = ruzstd::decoding::StreamingDecoder::new(std::io::BufReader::new(file))
         .map_err(|error| damaged(anyhow::anyhow!("{error}")))?;
-    extract(reader, stage.path()).map_err(damaged)?;
-    let manifest = check(stage.path()).with_context(|| format!("{name} is refused"))?;
-    let folder = settle(stage, &parent.join(folder_name(&manifest)))?;
-    Ok((manifest, folder))
+    extract(reader, folder.path()).map_err(damaged)?;
+    let manifest = check(folder.path())?;
+    Ok(Staged { manifest, folder })
 }
 
 fn extract(reader: impl Read, stage: &Path) -> Result<()> {
@@ -147,7 +172,8 @@ fn extract(reader: impl Read, stage: &Path) -> Result<()> {
     let mut archive = tar::Archive::new(reader.take(LARGEST + 1));
     let mut seen = BTreeSet::new();
     let mut total = 0;
-    for entry in archive.entries()? {
+    // Raw, so that extensions are entries like others, and refused.
+    for entry in archive.entries()?.raw(true) {
         let mut entry = entry?;
         let path = entry.path()?.into_owned();
         let shown = path.display().to_string();
@@ -169,20 +195,22 @@ fn extract(reader: impl Read, stage: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Copies a checked package below `parent`.
+/// Copies a package's folder beside its later place in `parent` and checks the copy.
 ///
 /// # Errors
-/// A file that cannot be copied; a copy that [`check`] refuses.
-pub fn copy(folder: &Path, manifest: &Manifest, parent: &Path) -> Result<PathBuf> {
-    let stage = tempfile::Builder::new().prefix(".package-").tempdir_in(parent)?;
-    let own = [manifest::FILE, manifest::SIGNATURE].into_iter().filter(|file| folder.join(file).is_file());
+/// A package that [`check`] refuses; a file that cannot be copied.
+pub fn copy(source: &Path, parent: &Path) -> Result<Staged> {
+    let manifest = check(source)?;
+    std::fs::create_dir_all(parent).with_context(|| format!("{} cannot be made", parent.display()))?;
+    let folder = tempfile::Builder::new().prefix(STAGE).tempdir_in(parent)?;
+    let own = [manifest::FILE, manifest::SIGNATURE].into_iter().filter(|file| source.join(file).is_file());
     for file in manifest.files.iter().map(|file| file.path.as_str()).chain(own) {
-        std::fs::copy(folder.join(file), stage.path().join(file))
+        std::fs::copy(source.join(file), folder.path().join(file))
             .with_context(|| format!("`{file}` cannot be copied"))?;
     }
-    // What was copied is what is kept, whatever happened to the source meanwhile.
-    check(stage.path())?;
-    settle(stage, &parent.join(folder_name(manifest)))
+    // What was copied is what counts, whatever happened to the source meanwhile.
+    let manifest = check(folder.path())?;
+    Ok(Staged { manifest, folder })
 }
 
 /// Checks a package's folder: every file of the manifest is there with its size and sha256, and nothing else is. No code of it runs.
@@ -201,35 +229,45 @@ pub fn check(folder: &Path) -> Result<Manifest> {
     for file in &manifest.files {
         ensure!(listed.insert(file.path.clone()), "{} lists `{}` twice", manifest::FILE, file.path);
         let path = folder.join(&file.path);
-        let kind = std::fs::symlink_metadata(&path).with_context(|| format!("`{}` is missing", file.path))?;
-        ensure!(kind.is_file(), "`{}` is no plain file", file.path);
+        let kind = std::fs::symlink_metadata(&path)
+            .with_context(|| format!("`{}` is missing\nhint: {AGAIN}", file.path))?;
+        ensure!(kind.is_file(), "`{}` is no plain file\nhint: {AGAIN}", file.path);
         ensure!(
             kind.len() == file.size,
-            "`{}` has {} bytes, the manifest says {}: it was cut or changed",
+            "`{}` has {} bytes, the manifest says {}: it was cut or changed\nhint: {AGAIN}",
             file.path,
             kind.len(),
             file.size
         );
         let image = verify::read(&path).map_err(|error| anyhow::anyhow!("`{}`: {error}", file.path))?;
         verify::compare(&image, file.size, &file.sha256, "the manifest")
-            .map_err(|error| anyhow::anyhow!("`{}`: {error}", file.path))?;
+            .map_err(|error| anyhow::anyhow!("`{}`: {error}\nhint: {AGAIN}", file.path))?;
     }
     for entry in std::fs::read_dir(folder)? {
         let name = entry?.file_name().to_string_lossy().into_owned();
-        ensure!(listed.contains(&name), "`{name}` is not in the manifest");
+        ensure!(listed.contains(&name), "`{name}` is not in the manifest\nhint: {AGAIN}");
     }
     Ok(manifest)
 }
 
-/// Gives a finished folder its name, in place of an older one.
+/// Gives a finished folder its name. An older one of that name makes room first and comes back if that fails.
 fn settle(stage: tempfile::TempDir, target: &Path) -> Result<PathBuf> {
     #[cfg(unix)]
     std::fs::set_permissions(stage.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-    if target.exists() {
-        std::fs::remove_dir_all(target)
-            .with_context(|| format!("{} cannot be replaced", target.display()))?;
+    let moved = || format!("{} cannot be put in its place", target.display());
+    let parent = target.parent().context("a package has a place to stand in")?;
+    let older = tempfile::Builder::new().prefix(STAGE).tempdir_in(parent)?;
+    let aside = older.path().join("older");
+    let replaced = target.exists();
+    if replaced {
+        std::fs::rename(target, &aside).with_context(moved)?;
     }
-    std::fs::rename(stage.path(), target).with_context(|| format!("{} cannot be made", target.display()))?;
+    if let Err(error) = std::fs::rename(stage.path(), target) {
+        if replaced {
+            std::fs::rename(&aside, target).with_context(moved)?;
+        }
+        return Err(error).with_context(moved);
+    }
     let _renamed = stage.keep();
     Ok(target.to_path_buf())
 }
@@ -281,8 +319,10 @@ mod tests {
         let first = contents.write_archive(&root.path().join("a")).expect("written");
         let second = source(root.path()).write_archive(&root.path().join("b")).expect("written");
         assert_eq!(std::fs::read(&first).expect("there"), std::fs::read(second).expect("there"));
-        let (manifest, folder) = unpack(&first, &root.path().join("c")).expect("sound");
+        let staged = unpack(&first, &root.path().join("c")).expect("sound");
+        let manifest = staged.manifest.clone();
         assert_eq!(manifest, contents.manifest);
+        let folder = staged.settle(&root.path().join("c")).expect("moved");
         assert_eq!(std::fs::read(folder.join("liblora.so")).expect("there"), [7; 5_000]);
         let written = contents.write_folder(&root.path().join("d")).expect("written");
         assert_eq!(check(&written).expect("sound"), manifest);
@@ -298,13 +338,10 @@ mod tests {
             let mut bytes = whole.clone();
             bytes[place] ^= 1 << (place % 8);
             std::fs::write(&path, bytes).expect("written");
-            if let Ok((manifest, folder)) = unpack(&path, &root.path().join("c")) {
-                assert_eq!(manifest.plugin.name, "lora", "byte {place}");
-                assert_eq!(
-                    std::fs::read(folder.join("liblora.so")).expect("there"),
-                    [7; 5_000],
-                    "byte {place}"
-                );
+            if let Ok(staged) = unpack(&path, &root.path().join("c")) {
+                assert_eq!(staged.manifest.plugin.name, "lora", "byte {place}");
+                let library = std::fs::read(staged.path().join("liblora.so")).expect("there");
+                assert_eq!(library, [7; 5_000], "byte {place}");
             }
         }
     }

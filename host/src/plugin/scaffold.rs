@@ -16,6 +16,14 @@ const WORKSPACE: &str = include_str!("../../../Cargo.toml");
 /// The copy's folder in a plugin's crate.
 pub const API_FOLDER: &str = "coin-plugin-api";
 
+/// Words that no library of Rust can be called.
+const RESERVED: [&str; 44] = [
+    "alloc", "as", "async", "await", "become", "box", "break", "const", "continue", "core", "crate", "dyn",
+    "else", "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in", "let", "loop",
+    "macro", "match", "mod", "move", "mut", "pub", "ref", "return", "self", "static", "std", "struct",
+    "super", "test", "trait", "true", "type", "use", "where",
+];
+
 /// The example that a crate is made from.
 struct Template {
     name: &'static str,
@@ -77,6 +85,10 @@ pub fn write(kind: Kind, name: &str, folder: &Path, api: &Api) -> Result<Vec<Pat
     ensure!(
         manifest::is_name(name),
         "`{name}` cannot be a plugin's name\nhint: lower-case letters, digits and hyphens, beginning with a letter"
+    );
+    ensure!(
+        !RESERVED.contains(&name) && super::shipped::manifest(name).is_none(),
+        "`{name}` is taken: by Rust, or by a shipped plugin\nhint: choose another name"
     );
     ensure!(!folder.exists(), "{} exists already\nhint: --path puts the crate elsewhere", folder.display());
     let folder = std::path::absolute(folder)?;
@@ -162,16 +174,9 @@ fn relative(from: &Path, to: &Path) -> String {
 
 /// The example's source under the plugin's name.
 fn renamed(text: &str, example: &str, name: &str) -> String {
-    let type_name: String = name
-        .split('-')
-        .map(|word| {
-            let (first, rest) = word.split_at(word.len().min(1));
-            first.to_uppercase() + rest
-        })
-        .collect();
     text.replace(&format!("name: \"{example}\""), &format!("name: \"{name}\""))
         .replace(&format!("\"{example}-"), &format!("\"{name}-"))
-        .replace("Example", &type_name)
+        .replace("Example", "Mine")
 }
 
 fn manifest_of(kind: Kind, name: &str) -> String {
@@ -309,9 +314,12 @@ mod tests {
             let _parsed: toml::Table = text.parse().expect("TOML");
         }
         let source = std::fs::read_to_string(folder.join("src/lib.rs")).expect("there");
-        assert!(source.contains("struct MyMethod") && source.contains("name: \"my-method\""), "{source}");
+        assert!(source.contains("struct Mine") && source.contains("name: \"my-method\""), "{source}");
         let error = write(Kind::Method, "my-method", &folder, &Api::Nearest).expect_err("it exists");
         assert!(error.to_string().contains("exists already"), "{error}");
+        let error =
+            write(Kind::Method, "fn", &root.path().join("x"), &Api::Nearest).expect_err("a word of Rust");
+        assert!(error.to_string().contains("is taken"), "{error}");
         let error = write(Kind::Method, "My", &root.path().join("x"), &Api::Nearest).expect_err("a bad name");
         assert!(error.to_string().contains("hint: lower-case"), "{error}");
         assert_eq!(

@@ -102,11 +102,14 @@ impl Policy {
             return Ok(Mark::Dev);
         }
         let locked = self.locks.iter().find_map(|(path, lock)| Some((path, lock.named(name).last()?)));
-        let installed =
-            locked.filter(|(path, _)| path.parent().is_some_and(|folder| candidate.path.starts_with(folder)));
-        if candidate.origin == Origin::Program
-            && built_by_cargo(candidate, installed.map(|(path, _)| path.as_path()))
-        {
+        // The lock beside the program, whatever other locks say of the name.
+        let beside = |path: &Path| path.parent().is_some_and(|folder| candidate.path.starts_with(folder));
+        let installed = self
+            .locks
+            .iter()
+            .find(|(path, lock)| beside(path) && lock.named(name).next().is_some())
+            .map(|(path, _)| path.as_path());
+        if candidate.origin == Origin::Program && built_by_cargo(candidate, installed) {
             return Ok(Mark::Dev);
         }
         if self.trust == Trust::Any {
@@ -131,8 +134,8 @@ impl Policy {
     }
 }
 
-/// Whether cargo built a library beside the program after the lock there was written. Without that lock, cargo's folder is enough:
-/// `cargo build` makes none, `make build` does.
+/// Whether cargo built a library beside the program, and after the lock there was written where that one names it: `cargo build`
+/// writes none, `make build` does.
 fn built_by_cargo(candidate: &Candidate, lock: Option<&Path>) -> bool {
     let folders = candidate.path.ancestors().skip(1).take(2);
     let Some(profile) = folders.into_iter().find(|folder| discover::is_cargo_profile(folder)) else {
@@ -141,7 +144,7 @@ fn built_by_cargo(candidate: &Candidate, lock: Option<&Path>) -> bool {
     let modified = |path: &Path| std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
     match lock.and_then(modified) {
         Some(locked) => last_built(profile, &candidate.name).is_some_and(|built| built > locked),
-        None => true,
+        None => last_built(profile, &candidate.name).is_some(),
     }
 }
 

@@ -24,6 +24,8 @@ pub(super) struct AdapterServices<'c> {
     purpose: Purpose,
     /// The task being answered, by place in the world.
     task: Option<usize>,
+    /// The snapshot whose values stand in place of those in force.
+    snapshot: Option<&'c str>,
     pass: PassState,
     site: Slot<usize>,
     /// What is asked: the output of a site, or soft tokens.
@@ -47,6 +49,7 @@ impl<'c> AdapterServices<'c> {
             batch,
             purpose,
             task,
+            snapshot: None,
             pass: PassState::default(),
             site: Slot::new(0),
             hook: Slot::new(Hook::Adapt),
@@ -54,6 +57,11 @@ impl<'c> AdapterServices<'c> {
             terms: RefCell::new(Vec::new()),
             sequences: RefCell::new(BTreeMap::new()),
         }
+    }
+
+    /// Answers with the values of a snapshot.
+    pub(super) fn of_snapshot(self, snapshot: Option<&'c str>) -> AdapterServices<'c> {
+        AdapterServices { snapshot, ..self }
     }
 
     pub(super) fn begin(&self, pass: &Pass) -> Result<()> {
@@ -149,7 +157,13 @@ impl Services for AdapterServices<'_> {
     }
 
     fn value(&self, id: u64) -> Result<Tensor> {
-        self.client.value(id)
+        let Some(name) = self.snapshot else { return self.client.value(id) };
+        let parameters = self.client.cell.parameters.borrow();
+        let value = parameters.snapshot_values(name)?.get(id as usize).and_then(Option::as_ref);
+        let value = value.with_context(|| {
+            format!("tensor {id} was registered after the snapshot `{name}`\nhint: a teacher computes with what the snapshot has")
+        })?;
+        Ok(value.shallow_clone())
     }
 
     fn step(&self) -> Result<RawStep> {
@@ -210,6 +224,7 @@ impl Services for AdapterServices<'_> {
     }
 
     fn prompt_embeddings(&self) -> Result<Tensor> {
+        self.client.need(Need::TextFeatures)?;
         let (ids, mask) = (self.input_ids()?, self.pass.prompt_mask.borrow());
         let mask = mask.as_ref().context("no pass has begun")?;
         self.open_rows(&describe::prompt_embeddings(self.client.cell.world.backbone, &ids, self.batch, mask)?)

@@ -161,9 +161,10 @@ impl<'a> Cell<'a> {
         ((sample >> 40) as usize, (sample & ((1 << 40) - 1)) as usize)
     }
 
-    /// Whether strategies may use a sample now: one of this stage, or one in the replay buffer.
-    pub fn may_see(&self, sample: u64) -> bool {
-        self.is_of_stage(sample) || self.replay.borrow().slot_of(sample).is_some()
+    /// Whether a strategy may use a sample now: one of this stage, or one in the replay buffer where it was granted `replay`.
+    pub fn may_see(&self, entry: usize, sample: u64) -> bool {
+        let granted = self.entries.get(entry).is_some_and(|entry| entry.grants.contains(&Need::Replay));
+        self.is_of_stage(sample) || (granted && self.replay.borrow().slot_of(sample).is_some())
     }
 
     /// Whether it is a training sample of this stage.
@@ -202,7 +203,9 @@ impl<'a> Cell<'a> {
 
     /// Forgets tokenised samples that are neither of this stage nor in the replay buffer.
     pub fn forget_samples(&self) {
-        self.samples.borrow_mut().retain(|reference, _| self.may_see(*reference));
+        let replay = self.replay.borrow();
+        let kept = |reference: u64| self.is_of_stage(reference) || replay.slot_of(reference).is_some();
+        self.samples.borrow_mut().retain(|reference, _| kept(*reference));
     }
 
     /// A training batch of these samples.

@@ -41,7 +41,7 @@ impl Cell<'_> {
         purpose: Purpose,
         snapshot: Option<&str>,
     ) -> Result<Forward> {
-        let services = AdapterServices::new(self, Some(batch), purpose, None);
+        let services = AdapterServices::new(self, Some(batch), purpose, None).of_snapshot(snapshot);
         let parameters = self.parameters.borrow();
         let values = snapshot.map(|name| parameters.snapshot_values(name)).transpose()?;
         let logits = {
@@ -95,7 +95,10 @@ impl Cell<'_> {
                 None => self.world.backbone.site_parameters(site)?,
             };
             let folded = tch::no_grad(|| -> Result<Tensor> {
-                Ok(weight.f_to_kind(tch::Kind::Float)?.f_add(&delta)?.f_to_kind(weight.kind())?)
+                Ok(weight
+                    .f_to_kind(tch::Kind::Float)?
+                    .f_add(&delta)?
+                    .f_to_kind(self.world.backbone.kind())?)
             })
             .with_context(|| format!("merged_delta at `{}`", site.path))?;
             merged.insert(site.index, folded);

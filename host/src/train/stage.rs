@@ -50,13 +50,16 @@ pub struct StepReport {
 pub fn begin(cell: &Cell, strategies: &mut Strategies, stage: usize) -> Result<Running> {
     cell.position.set(Position { stage, ..Position::default() });
     cell.forget_samples();
+    cell.batches.borrow_mut().clear();
+    forget_gradients(cell)?;
     let mut plan = BatchPlan::new(cell)?;
     cell.position.set(Position { stage, steps: plan.steps, ..Position::default() });
     let mut phases = Vec::new();
     for (entry, strategy) in strategies.iter_mut() {
         let services = StrategyServices::new(cell, *entry, Hook::BeforeStage, None);
         let own = strategy.before_stage(&services)?;
-        if let Some(hidden) = own.iter().flat_map(|phase| &phase.data).find(|sample| !cell.may_see(**sample))
+        if let Some(hidden) =
+            own.iter().flat_map(|phase| &phase.data).find(|sample| !cell.may_see(*entry, **sample))
         {
             bail!(
                 "before_stage of plugin `{}` made a phase on sample {hidden}, which is neither of this stage nor in the replay buffer",
@@ -183,6 +186,10 @@ pub fn step(cell: &Cell, strategies: &mut Strategies, running: &mut Running) -> 
         training.scheduler.factor(running.step - segment.start, segment.steps, training.warmup_ratio);
     running.optimizer.step(&gradients, factor)?;
     running.optimizer.zero_gradients()?;
+    if running.segments.len() > 1 {
+        // What this phase does not train has gradients as well.
+        forget_gradients(cell)?;
+    }
     for (entry, strategy) in strategies.iter_mut() {
         let services = StrategyServices::new(cell, *entry, Hook::AfterUpdate, None);
         strategy.after_update(&services)?;
@@ -240,7 +247,9 @@ fn compose(
             chosen.len(),
             samples.len()
         );
-        if let Some(hidden) = chosen.iter().find(|sample| !cell.may_see(**sample)) {
+        // What came down the chain may be passed on; anything else must be the plugin's own to see.
+        let foreign = |sample: &&u64| !samples.contains(sample) && !cell.may_see(*entry, **sample);
+        if let Some(hidden) = chosen.iter().find(foreign) {
             bail!(
                 "compose_batch of plugin `{plugin}` chose sample {hidden}, which is neither of this stage nor in the replay buffer"
             );

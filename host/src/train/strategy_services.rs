@@ -118,6 +118,11 @@ impl Services for StrategyServices<'_> {
             "`set_value` is not available in {}: the graph of the pass needs the old values",
             self.hook()
         );
+        ensure!(
+            gradients::is_finite(value)?,
+            "set_value in {}: the values are not finite\nhint: look for a division by zero",
+            self.hook()
+        );
         self.client.cell.parameters.borrow().set_value(id, value)
     }
 
@@ -164,7 +169,7 @@ impl Services for StrategyServices<'_> {
 
     fn batch(&self, samples: &[u64]) -> Result<u64> {
         self.client.need(Need::StageData)?;
-        self.client.cell.keep_batch(samples)
+        self.client.cell.keep_batch(self.client.entry.get(), samples)
     }
 
     fn batch_loss(&self, batch: u64) -> Result<Tensor> {
@@ -251,7 +256,10 @@ impl Services for StrategyServices<'_> {
 
     fn replay_add(&self, sample: u64) -> Result<u64> {
         let capacity = self.replay_capacity()?;
-        ensure!(self.client.cell.may_see(sample), "sample {sample} is not of this stage");
+        ensure!(
+            self.client.cell.may_see(self.client.entry.get(), sample),
+            "sample {sample} is not of this stage"
+        );
         self.client.cell.replay.borrow_mut().add(sample, capacity)
     }
 

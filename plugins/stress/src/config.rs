@@ -23,6 +23,8 @@ pub(crate) enum Fault {
     /// An operation on shapes that do not fit.
     Operation,
     Nan,
+    /// A finite value that is wrong.
+    Wrong,
     WrongShape,
     /// A sample that is not of the stage.
     Hidden,

@@ -19,6 +19,7 @@ pub(crate) struct Trouble {
 pub(crate) enum Spoil {
     Nothing,
     Nan,
+    Wrong,
     WrongShape,
     Hidden,
 }
@@ -36,6 +37,7 @@ impl Trouble {
         match self.config.fault {
             Fault::None => {}
             Fault::Nan => return Ok(Spoil::Nan),
+            Fault::Wrong => return Ok(Spoil::Wrong),
             Fault::WrongShape => return Ok(Spoil::WrongShape),
             Fault::Hidden => return Ok(Spoil::Hidden),
             Fault::Panic => panic!("stress was told to panic"),
@@ -69,6 +71,7 @@ pub(crate) fn check(config: Config) -> Result<()> {
     let spoils = matches!(config.hook, Hook::Adapt | Hook::Prefix | Hook::Loss | Hook::MergedDelta);
     let possible = match config.fault {
         Fault::Nan => spoils || config.hook == Hook::AfterBackward,
+        Fault::Wrong => config.hook == Hook::MergedDelta,
         Fault::WrongShape => spoils || config.hook == Hook::ComposeBatch,
         Fault::Hidden => matches!(config.hook, Hook::BeforeStage | Hook::ComposeBatch),
         Fault::Service => config.hook == Hook::Adapt,

@@ -34,6 +34,7 @@ fn spoiled(value: Tensor, spoil: Spoil) -> Result<Tensor> {
     match spoil {
         Spoil::Nothing | Spoil::Hidden => Ok(value),
         Spoil::Nan => value.mul_scalar(f64::NAN),
+        Spoil::Wrong => value.add_scalar(1.0),
         Spoil::WrongShape => Tensor::stack(&[&value, &value], 0),
     }
 }

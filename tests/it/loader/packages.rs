@@ -39,7 +39,10 @@ fn a_package_is_added_verified_and_removed() {
     let again = pack(&sandbox, &["--out", "again"]);
     assert_eq!(fs::read(&archive).expect("there"), fs::read(again).expect("there"), "other bytes each time");
 
-    let added = plugin(&sandbox, &["add", &archive.display().to_string()]);
+    let refused = plugin(&sandbox, &["add", &archive.display().to_string()]);
+    assert_eq!(refused.status.code(), Some(3), "{}", text(&refused.stderr));
+    assert!(text(&refused.stderr).contains("a shipped plugin has this name"), "{}", text(&refused.stderr));
+    let added = plugin(&sandbox, &["add", "--replace-shipped", &archive.display().to_string()]);
     assert!(added.status.success(), "{}", text(&added.stderr));
     assert!(text(&added.stdout).starts_with("added lora 0.1.0 ("), "{}", text(&added.stdout));
     assert!(text(&added.stderr).contains("native code"), "{}", text(&added.stderr));
@@ -61,6 +64,15 @@ fn a_package_is_added_verified_and_removed() {
     assert_eq!(verified.status.code(), Some(3), "{}", text(&verified.stdout));
     assert!(text(&verified.stderr).contains("the file was changed"), "{}", text(&verified.stderr));
 
+    // What cannot be used does not take the place of what can.
+    let folder = pack(&sandbox, &["--as-folder", "--out", "spoiled"]);
+    let manifest = fs::read_to_string(folder.join("plugin.toml")).expect("there");
+    let spoiled = manifest.replace("version = \"1.0\"", "version = \"9.0\"");
+    fs::write(folder.join("plugin.toml"), spoiled).expect("written");
+    let refused = plugin(&sandbox, &["add", "--replace-shipped", &folder.display().to_string()]);
+    assert_eq!(refused.status.code(), Some(3), "{}", text(&refused.stderr));
+    assert!(library.exists(), "the older one is gone");
+
     assert!(plugin(&sandbox, &["remove", "lora"]).status.success());
     assert!(!library.exists());
     let missing = plugin(&sandbox, &["remove", "lora"]);
@@ -75,15 +87,15 @@ fn a_package_is_added_verified_and_removed() {
 fn a_folder_and_a_bare_library_are_added_too() {
     let sandbox = Sandbox::new();
     let folder = pack(&sandbox, &["--as-folder"]);
-    let added = plugin(&sandbox, &["add", &folder.display().to_string()]);
+    let added = plugin(&sandbox, &["add", "--replace-shipped", &folder.display().to_string()]);
     assert!(added.status.success(), "{}", text(&added.stderr));
     fs::write(folder.join("extra"), "x").expect("written");
-    let refused = plugin(&sandbox, &["add", &folder.display().to_string()]);
+    let refused = plugin(&sandbox, &["add", "--replace-shipped", &folder.display().to_string()]);
     assert_eq!(refused.status.code(), Some(3));
     assert!(text(&refused.stderr).contains("`extra` is not in the manifest"), "{}", text(&refused.stderr));
 
     let library = built::plugin("ewc").display().to_string();
-    let added = plugin(&sandbox, &["add", &library]);
+    let added = plugin(&sandbox, &["add", "--replace-shipped", &library]);
     assert!(added.status.success(), "{}", text(&added.stderr));
     let verified = plugin(&sandbox, &["verify", "ewc"]);
     assert!(text(&verified.stdout).contains("locked"), "{}", text(&verified.stdout));

@@ -6,8 +6,9 @@ use std::process::{Command, ExitCode};
 use clap::Args;
 
 use crate::cli::output::Output;
+use crate::plugin::discover::Candidate;
 use crate::plugin::manifest::{Build, Manifest};
-use crate::plugin::{discover, manifest, package};
+use crate::plugin::{Catalog, discover, manifest, package};
 
 #[derive(Debug, Args)]
 pub(super) struct PackCommand {
@@ -34,6 +35,10 @@ impl PackCommand {
             // What is wrong with the manifest is said when the package is gathered.
             (None, Err(_)) => self.folder.clone(),
         };
+        if let Some(candidate) = Candidate::at(&library).filter(|_| library.is_file()) {
+            // What could not be loaded here is not given to others.
+            let _image = Catalog::empty().read(&candidate)?;
+        }
         let contents = package::gather(&self.folder, &library, build(&self.folder))?;
         let path = if self.as_folder {
             contents.write_folder(&self.out)?
@@ -64,7 +69,12 @@ fn build(folder: &Path) -> Build {
         (output.status.success() && !text.is_empty()).then_some(text)
     };
     Build {
-        commit: answer("git", &["rev-parse", "HEAD"]),
+        commit: answer("git", &["rev-parse", "HEAD"]).map(|commit| {
+            match answer("git", &["status", "--porcelain"]) {
+                Some(_) => format!("{commit}-dirty"),
+                None => commit,
+            }
+        }),
         rustc: answer("rustc", &["--version"]),
         glibc: None,
     }

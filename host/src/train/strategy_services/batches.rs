@@ -37,8 +37,8 @@ impl Cell<'_> {
     }
 
     /// Keeps a batch of samples that strategies may see, until the stage ends or the batch is dropped; gives its number.
-    pub(super) fn keep_batch(&self, samples: &[u64]) -> Result<u64> {
-        if let Some(hidden) = samples.iter().find(|sample| !self.may_see(**sample)) {
+    pub(super) fn keep_batch(&self, entry: usize, samples: &[u64]) -> Result<u64> {
+        if let Some(hidden) = samples.iter().find(|sample| !self.may_see(entry, **sample)) {
             bail!("sample {hidden} is neither of this stage nor in the replay buffer");
         }
         let batch = Rc::new(self.batch(samples)?);

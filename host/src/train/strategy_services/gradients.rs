@@ -44,7 +44,7 @@ pub(super) fn set_gradient(parameters: &Parameters, id: u64, gradient: &Tensor) 
     Ok(())
 }
 
-fn is_finite(tensor: &Tensor) -> Result<bool> {
+pub(super) fn is_finite(tensor: &Tensor) -> Result<bool> {
     Ok(tensor.f_isfinite()?.f_all()?.f_int64_value(&[])? != 0)
 }
 

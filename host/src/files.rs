@@ -1,0 +1,52 @@
+//! Files that are written whole or not at all.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use tempfile::NamedTempFile;
+
+/// A temporary file in a folder, which others may read as the user's file mask allows once it has its name.
+///
+/// # Errors
+/// That it cannot be made.
+pub fn temporary(folder: &Path) -> std::io::Result<NamedTempFile> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.tempfile_in(folder)
+}
+
+/// Puts bytes in the place of a file in one move: a reader sees the old ones or the new ones.
+///
+/// # Errors
+/// That it cannot be written.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let write = || -> Result<()> {
+        let mut file = temporary(path.parent().unwrap_or(Path::new(".")))?;
+        file.write_all(bytes)?;
+        file.persist(path)?;
+        Ok(())
+    };
+    write().with_context(|| format!("{} cannot be written", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_replaced_can_be_read_by_others() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (plain, path) = (folder.path().join("plain"), folder.path().join("replaced"));
+        std::fs::write(&plain, "x").expect("written");
+        replace(&path, b"old").expect("written");
+        replace(&path, b"new").expect("written");
+        assert_eq!(std::fs::read(&path).expect("there"), b"new");
+        let mode = |path: &Path| std::fs::metadata(path).expect("there").permissions().mode();
+        assert_eq!(mode(&path), mode(&plain));
+    }
+}
