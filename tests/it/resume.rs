@@ -437,3 +437,37 @@ fn a_folder_in_use_is_refused() {
         "{message}"
     );
 }
+
+#[test]
+fn a_fault_in_load_is_named_and_fails_its_own_cell() {
+    let stress = |fault: &str| {
+        format!(
+            "[methods.{fault}]\nstack = [{{ plugin = \"stress\", fault = \"{fault}\", hook = \"load\" }}]\n"
+        )
+    };
+    let workspace =
+        workspace(&format!("{SMALL}\n{}{}{}", stress("panic"), stress("leak"), stress("segfault")));
+    let out = workspace.path().join("out");
+    let faults = ["panic", "leak", "segfault"];
+    let selection = ["--methods", "panic,leak,segfault,lora", "--set", "references=[]", "--jobs", "2"];
+    for fault in faults {
+        // Cells that are under way already meet `load` with the next start: each is stopped at its own first checkpoint.
+        let mut child = start(&workspace, &["--methods", fault, "--set", "references=[]"]);
+        wait_until(&mut child, "a checkpoint", || position(&out, fault).is_some());
+        kill_group(child);
+    }
+    let output = finish(compare(&workspace, &selection));
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    let results = Results::read(&out).expect("results.json");
+    let cell = |method: &str| results.cells.iter().find(|cell| cell.method == method).expect("a cell");
+    assert_eq!(cell("lora").status, Status::Done);
+    for (fault, part) in [
+        ("panic", "plugin stress 0.1.0, load: panicked at "),
+        ("leak", "plugin stress 0.1.0, load: it kept 1 tensor handles"),
+        ("segfault", "in load of plugin stress 0.1.0"),
+    ] {
+        let error = cell(fault).error.clone().unwrap_or_default();
+        assert_eq!(cell(fault).status, Status::Failed, "{fault}: {error}");
+        assert!(error.contains(part), "{fault}: {error}");
+    }
+}
