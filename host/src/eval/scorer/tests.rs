@@ -1,5 +1,7 @@
 //! Synthetic items with the scores that the original evaluation code of each project gave (`tests/fixtures/scorers`).
 
+use proptest::prelude::*;
+
 use super::*;
 
 #[derive(Deserialize)]
@@ -169,4 +171,45 @@ fn names_survive_the_round_trip() {
     }
     let error = "accuracy".parse::<Metric>().expect_err("no metric").to_string();
     assert!(error.contains("hint: one of multiple-choice"), "{error}");
+}
+
+/// Texts that the rules care about, more often than chance would have it.
+fn any_text() -> impl Strategy<Value = String> {
+    prop_oneof![".*", r"[\[( ]?[0-9._, \-naif²٧]{0,24}[\])./ ]?", "[A-E .'İΣßſ1½/]{0,8}"]
+}
+
+proptest! {
+    #[test]
+    fn every_answer_has_a_score(
+        prediction in any_text(),
+        answers in proptest::collection::vec(any_text(), 0..11),
+        bbox in proptest::option::of(proptest::array::uniform4(0.0..1.0)),
+    ) {
+        let reference = Reference { answers, bbox, ..Reference::default() };
+        for metric in Metric::ALL {
+            for scorer in [Scorer::Official, Scorer::Coin] {
+                let score = score(scorer, metric, &prediction, &reference);
+                prop_assert!((0.0..=1.0).contains(&score), "{scorer} {metric}: {score}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_reply_is_read_or_refused(reply in any_text()) {
+        prop_assert!(judge::score(&reply).is_none_or(|score| (0.0..=10.0).contains(&score)));
+        prop_assert!(coin::judge::points(&reply).is_ok_and(|points| points <= 10.0) || reply.contains('/'));
+    }
+
+    #[test]
+    fn no_bytes_break_the_reader(
+        bytes in proptest::collection::vec(any::<u8>(), 0..64),
+        text in r#"[\[\]{}",:0-9eE.\\u \-ad\n]{0,40}"#,
+    ) {
+        for bytes in [&bytes[..], text.as_bytes()] {
+            let fault = input::document("a", bytes).err().into_iter().chain(input::predictions("a", bytes).err());
+            for fault in fault {
+                prop_assert!(fault.place.starts_with('a') && !fault.reason.is_empty(), "{fault}");
+            }
+        }
+    }
 }
