@@ -42,7 +42,7 @@ fn annotated<'a, 'b>(
 fn unknown(prediction: &Json, place: &str) -> Fault {
     let id = input::id_text(prediction).unwrap_or_default();
     let number = prediction.get("question_id").is_some_and(|id| id.text().is_none());
-    let kind = if number { " (not a text, which counts)" } else { "" };
+    let kind = if number { " (a number, which is not the same text)" } else { "" };
     Fault::new("KeyError", place, format!("the annotations have no id `{id}`{kind}"))
 }
 
