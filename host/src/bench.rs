@@ -11,7 +11,11 @@ pub use generate::generate;
 pub use setup::{Request, Setup};
 pub use train::{Training, train};
 
+use anyhow::Result;
 use serde::Serialize;
+
+use crate::compare::memory;
+use crate::train::cell::World;
 
 /// Steps that are not counted: memory is taken and caches are filled there.
 const WARM_UP: usize = 2;
@@ -72,6 +76,40 @@ struct Figures {
     samples_per_second: f64,
     tokens_per_second: f64,
     flops_per_second: f64,
+}
+
+impl Report {
+    /// The figures of what was timed; losses and answers are its own to add.
+    fn new(
+        what: &'static str,
+        setup: &Setup,
+        world: &World,
+        timed: &Timed,
+        trainable: u64,
+    ) -> Result<Report> {
+        let figures = timed.figures();
+        let gemm = work::machine(world.backbone.kind(), world.backbone.device())?;
+        Ok(Report {
+            what,
+            method: setup.method.as_ref().map(|entry| entry.plugin.clone()),
+            steps: timed.seconds.len(),
+            batch_size: world.config.training.batch_size,
+            threads: setup.threads(),
+            device: format!("{:?}", world.backbone.device()).to_lowercase(),
+            dtype: setup.dtype(),
+            trainable_parameters: trainable,
+            seconds_per_step: figures.seconds,
+            samples_per_second: figures.samples_per_second,
+            tokens_per_second: figures.tokens_per_second,
+            answers_per_second: None,
+            peak_memory_bytes: memory::peak(),
+            losses: Vec::new(),
+            flops_per_second: figures.flops_per_second,
+            gemm_flops_per_second: gemm,
+            gemm_share: figures.flops_per_second / gemm,
+            answers: Vec::new(),
+        })
+    }
 }
 
 impl Timed {

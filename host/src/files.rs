@@ -3,7 +3,6 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
 use tempfile::NamedTempFile;
 
 /// A temporary file in a folder, which others may read as the user's file mask allows once it has its name.
@@ -18,18 +17,16 @@ pub fn temporary(folder: &Path) -> std::io::Result<NamedTempFile> {
     builder.tempfile_in(folder)
 }
 
-/// Puts bytes in the place of a file in one move: a reader sees the old ones or the new ones.
+/// Puts bytes in the place of a file in one move, flushed to disk: a reader sees the old ones or the new ones.
 ///
 /// # Errors
 /// That it cannot be written.
-pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let write = || -> Result<()> {
-        let mut file = temporary(path.parent().unwrap_or(Path::new(".")))?;
-        file.write_all(bytes)?;
-        file.persist(path)?;
-        Ok(())
-    };
-    write().with_context(|| format!("{} cannot be written", path.display()))
+pub fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = temporary(path.parent().unwrap_or(Path::new(".")))?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -114,7 +114,8 @@ fn greedy_answers_are_those_of_transformers() {
         let prompts: Vec<Prompt> = loaded.conversations.iter().map(prompt).collect();
         for batch_size in [1, 3, 7] {
             let config = GenerationConfig { max_new_tokens: 8, batch_size, end_token: prompter.end_token() };
-            let answers = generate(&loaded.backbone, &Frozen, &prompts, &config).expect("answers");
+            let answers =
+                generate(&loaded.backbone, &Frozen, &prompts, &config, &mut |_| ()).expect("answers");
             for (conversation, answer) in loaded.conversations.iter().zip(answers) {
                 assert_eq!(json!(answer), expected[name][&conversation.id], "{name} {}", conversation.id);
             }

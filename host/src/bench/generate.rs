@@ -9,7 +9,6 @@ use coin_plugin_api::Split;
 use crate::bench::setup::{Setup, bad};
 use crate::bench::work::{self, Tokens};
 use crate::bench::{Answered, Report, Timed};
-use crate::compare::memory;
 use crate::data::prompt::Prompter;
 use crate::data::task::Task;
 use crate::model::{Backbone, Frozen, GenerationConfig, LinearHook, Prompt};
@@ -36,27 +35,12 @@ pub fn generate(setup: &Setup, adapter: Option<&Path>, seen: &mut dyn FnMut(usiz
             (answers, timed, trainable)
         }
     };
-    let figures = timed.figures();
-    let gemm = work::machine(world.backbone.kind(), world.backbone.device())?;
+    let report = Report::new("generate", setup, &world, &timed, trainable)?;
     Ok(Report {
-        what: "generate",
-        method: setup.method.as_ref().map(|entry| entry.plugin.clone()),
-        steps: timed.seconds.len(),
         batch_size: world.config.evaluation.batch_size,
-        threads: setup.threads(),
-        device: format!("{:?}", world.backbone.device()).to_lowercase(),
-        dtype: setup.dtype(),
-        trainable_parameters: trainable,
-        seconds_per_step: figures.seconds,
-        samples_per_second: figures.samples_per_second,
-        tokens_per_second: figures.tokens_per_second,
-        answers_per_second: Some(figures.samples_per_second),
-        peak_memory_bytes: memory::peak(),
-        losses: Vec::new(),
-        flops_per_second: figures.flops_per_second,
-        gemm_flops_per_second: gemm,
-        gemm_share: figures.flops_per_second / gemm,
+        answers_per_second: Some(report.samples_per_second),
         answers,
+        ..report
     })
 }
 
@@ -77,7 +61,7 @@ fn answer(
         task.forget_features();
         let clock = Instant::now();
         let prompts = prompts(task, prompter, world.backbone, start, (start + batch_size).min(count))?;
-        let found = crate::model::generate(world.backbone, hook, &prompts, &config)?;
+        let found = crate::model::generate(world.backbone, hook, &prompts, &config, &mut |_| ())?;
         timed.seconds.push(clock.elapsed().as_secs_f64());
         let rows: Vec<usize> = prompts.iter().map(|prompt| prompt.input_ids.len()).collect();
         let images = prompts.iter().filter(|prompt| prompt.image_features.is_some()).count();

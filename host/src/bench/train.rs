@@ -8,7 +8,6 @@ use anyhow::{Result, ensure};
 use crate::bench::setup::{Setup, bad};
 use crate::bench::work::{self, Tokens};
 use crate::bench::{Report, Timed};
-use crate::compare::memory;
 use crate::train::cell::Cell;
 use crate::train::peft::PeftAdapter;
 use crate::train::plan::BatchPlan;
@@ -58,28 +57,7 @@ pub fn train(setup: &Setup, options: &Training, seen: &mut dyn FnMut(usize, f64)
     if let Some(folder) = options.out {
         PeftAdapter::of_cell(&cell)?.write(folder)?;
     }
-    let figures = timed.figures();
-    let gemm = work::machine(world.backbone.kind(), world.backbone.device())?;
-    Ok(Report {
-        what: "train",
-        method: setup.method.as_ref().map(|entry| entry.plugin.clone()),
-        steps,
-        batch_size,
-        threads: setup.threads(),
-        device: format!("{:?}", world.backbone.device()).to_lowercase(),
-        dtype: setup.dtype(),
-        trainable_parameters: trainable,
-        seconds_per_step: figures.seconds,
-        samples_per_second: figures.samples_per_second,
-        tokens_per_second: figures.tokens_per_second,
-        answers_per_second: None,
-        peak_memory_bytes: memory::peak(),
-        losses,
-        flops_per_second: figures.flops_per_second,
-        gemm_flops_per_second: gemm,
-        gemm_share: figures.flops_per_second / gemm,
-        answers: Vec::new(),
-    })
+    Ok(Report { losses, ..Report::new("train", setup, &world, &timed, trainable)? })
 }
 
 /// Batches of the records one after another, from the first again where they end.

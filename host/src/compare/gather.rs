@@ -12,7 +12,7 @@ use crate::config::RunConfig;
 use crate::eval::metrics::Metrics;
 use crate::files;
 use crate::report::html;
-use crate::report::results::{CellResult, Cost, Environment, FILE_NAME, Joint, References, Results, Status};
+use crate::report::results::{CellResult, Environment, FILE_NAME, Joint, References, Results, Status};
 
 /// What a run has so far.
 pub struct Gathered {
@@ -51,18 +51,8 @@ impl Gathered {
                 continue;
             }
             let kept = known.filter(|_| !redo.contains(&cell.method)).cloned();
-            let mut result = kept.unwrap_or_else(|| CellResult {
-                method: cell.method.clone(),
-                order: cell.order.clone(),
-                seed: cell.seed,
-                status: Status::Pending,
-                error: None,
-                tasks: Vec::new(),
-                scorers: Default::default(),
-                flips: None,
-                cost: Cost::default(),
-                plugins: Vec::new(),
-            });
+            let mut result = kept
+                .unwrap_or_else(|| CellResult::begun(&cell.method, &cell.order, cell.seed, Status::Pending));
             if is_asked && result.status != Status::Done {
                 let refusal = refusals.iter().find(|refusal| refusal.method.as_ref() == Some(&cell.method));
                 result.status = if refusal.is_some() { Status::Failed } else { Status::Pending };
@@ -241,7 +231,8 @@ impl Gathered {
     /// The end of a run: the page is written, the outcome counted.
     pub fn finish(self) -> Result<Outcome> {
         let page = self.out.join("report.html");
-        files::replace(&page, html::page(&self.results).as_bytes())?;
+        files::replace(&page, html::page(&self.results).as_bytes())
+            .with_context(|| format!("{} cannot be written", page.display()))?;
         let count = |status: Status| self.asked().filter(|cell| cell.status == status).count();
         Ok(Outcome {
             results: self.out.join(FILE_NAME),
@@ -260,7 +251,7 @@ mod tests {
     use super::*;
     use crate::config::{self, Request};
     use crate::eval::matrix::Matrix;
-    use crate::report::results::{Flips, ScorerResult};
+    use crate::report::results::{Cost, Flips, ScorerResult};
 
     fn quickstart() -> RunConfig {
         let none: &[String] = &[];
@@ -286,16 +277,11 @@ mod tests {
         }
         let metrics = Metrics::of(&matrix, None);
         let result = CellResult {
-            method: cell.method.clone(),
-            order: cell.order.clone(),
-            seed: cell.seed,
-            status: Status::Running,
-            error: None,
             tasks,
             scorers: BTreeMap::from([(String::from("official"), ScorerResult { matrix, metrics })]),
             flips: Some(Flips { compared: 4, flipped: 1 }),
             cost: Cost { train_seconds: 3.0, ..Cost::default() },
-            plugins: Vec::new(),
+            ..CellResult::begun(&cell.method, &cell.order, cell.seed, Status::Running)
         };
         (cell, result)
     }

@@ -89,11 +89,15 @@ impl Manifest {
     pub fn write(&self, out: &Path) -> Result<()> {
         let config = toml::to_string(&self.config)?;
         let config = format!("# The configuration of the run in this folder, resolved.\n{config}");
-        files::replace(&out.join(CONFIG_FILE), config.as_bytes())?;
+        replace(&out.join(CONFIG_FILE), config.as_bytes())?;
         let mut manifest = serde_json::to_vec_pretty(self)?;
         manifest.push(b'\n');
-        files::replace(&out.join(FILE_NAME), &manifest)
+        replace(&out.join(FILE_NAME), &manifest)
     }
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    files::replace(path, bytes).with_context(|| format!("{} cannot be written", path.display()))
 }
 
 /// The file that a comparison in a folder holds locked.

@@ -2,7 +2,6 @@
 //! so whatever they do to a process they do to this one.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::io::{BufRead, Write};
 use std::path::Path;
 
@@ -23,7 +22,7 @@ use crate::model::Frozen;
 use crate::ops::set_compute_device;
 use crate::plugin::breadcrumb::Breadcrumb;
 use crate::plugin::{Plugin, PluginError};
-use crate::report::results::{CellResult, Cost, PluginUse, References, Status};
+use crate::report::results::{CellResult, PluginUse, References, Status};
 use crate::train::build::build;
 use crate::train::cell::World;
 
@@ -240,16 +239,9 @@ fn cell_reply(
 ) -> Reply {
     let built = build(world, &mut |plugin| Ok(shelf.plugin(plugin)?), stack, cell.seed, stages);
     let running = CellResult {
-        method: cell.method.clone(),
-        order: cell.order.clone(),
-        seed: cell.seed,
-        status: Status::Running,
-        error: None,
         tasks,
-        scorers: BTreeMap::new(),
-        flips: None,
-        cost: Cost::default(),
         plugins: uses(shelf, stack),
+        ..CellResult::begun(&cell.method, &cell.order, cell.seed, Status::Running)
     };
     let so_far = |progress: &Progress| CellResult {
         scorers: scored(progress, |_| None),
@@ -307,7 +299,7 @@ fn zero_shot(world: &World, parts: &Parts, folder: &Path, emit: &mut dyn FnMut(C
         for (scorer, (_, reference)) in parts.scorers.iter().zip(&mut references) {
             let percent = blind.percent(
                 test.iter().map(|question| (question.prompt.as_str(), question)),
-                |text, question| task.score(*scorer, text, question),
+                |text, question| Ok::<_, anyhow::Error>(task.scores(&[*scorer], text, question)?[0]),
             )?;
             reference.blind.push(percent);
             reference.zero_shot.push(Some(answering::percent(&answers, *scorer)));

@@ -151,13 +151,14 @@ impl Task {
             .collect())
     }
 
-    /// The score of an answer in `0..=1`: by the dataset's own rule where it has one, else by the task's metric.
+    /// The scores of an answer in `0..=1`, by scorer: by the dataset's own rule where it has one, else by the task's metric.
     ///
     /// # Errors
     /// What the dataset reports.
-    pub fn score(&self, scorer: Scorer, text: &str, question: &Question) -> Result<f64> {
+    pub fn scores(&self, scorers: &[Scorer], text: &str, question: &Question) -> Result<Vec<f64>> {
         let own = self.source.score(text, &question.record)?;
-        Ok(own.unwrap_or_else(|| score(scorer, self.metric, text, &question.reference)))
+        let one = |&scorer: &Scorer| score(scorer, self.metric, text, &question.reference);
+        Ok(scorers.iter().map(|scorer| own.unwrap_or_else(|| one(scorer))).collect())
     }
 
     /// Prompt and reference of all records of a split, for the blind baseline.

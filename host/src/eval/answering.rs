@@ -23,9 +23,6 @@ pub struct Answer {
     pub scores: BTreeMap<String, f64>,
 }
 
-/// Batches after which `seen` is told.
-const BATCHES_BETWEEN_NEWS: usize = 4;
-
 /// What answers come from.
 pub struct Engine<'a> {
     pub backbone: &'a Backbone,
@@ -61,22 +58,9 @@ impl Engine<'_> {
             batch_size: self.batch_size,
             end_token: prompter.end_token(),
         };
-        // In the order that `generate` would take them in, a few batches at a time, so that somebody hears of it.
-        let mut order: Vec<usize> = (0..prompts.len()).collect();
-        order.sort_by_key(|&place| prompts[place].input_ids.len());
-        let mut prompts: Vec<Option<Prompt>> = prompts.into_iter().map(Some).collect();
-        let mut tokens: Vec<Vec<i64>> = vec![Vec::new(); prompts.len()];
-        let mut done = 0;
-        for places in order.chunks(BATCHES_BETWEEN_NEWS * self.batch_size.max(1)) {
-            let some: Vec<Prompt> = places.iter().filter_map(|&place| prompts[place].take()).collect();
-            let found = generate(self.backbone, hook, &some, &config)
-                .with_context(|| format!("answering task {}", task.name))?;
-            for (&place, found) in places.iter().zip(found) {
-                tokens[place] = found;
-            }
-            done += places.len();
-            seen(done, questions.len());
-        }
+        let count = questions.len();
+        let tokens = generate(self.backbone, hook, &prompts, &config, &mut |done| seen(done, count))
+            .with_context(|| format!("answering task {}", task.name))?;
         let answers = questions
             .into_iter()
             .zip(tokens)
@@ -88,11 +72,9 @@ impl Engine<'_> {
     }
 
     fn scored(&self, task: &Task, question: Question, text: String) -> Result<Answer> {
-        let scores = self
-            .scorers
-            .iter()
-            .map(|&scorer| Ok((scorer.name().to_string(), task.score(scorer, &text, &question)?)));
-        let scores = scores.collect::<Result<_>>()?;
+        let values = task.scores(self.scorers, &text, &question)?;
+        let names = self.scorers.iter().map(|scorer| scorer.name().to_string());
+        let scores = names.zip(values).collect();
         Ok(Answer { question_id: question.id, prompt: question.prompt, text, scores })
     }
 }

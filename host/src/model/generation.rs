@@ -24,18 +24,23 @@ pub struct GenerationConfig {
 }
 
 /// The most probable continuation of each prompt, token by token, without the end token; in the order of the prompts.
+/// `seen` hears after each batch how many prompts are answered.
 pub fn generate(
     backbone: &Backbone,
     hook: &dyn LinearHook,
     prompts: &[Prompt],
     config: &GenerationConfig,
+    seen: &mut dyn FnMut(usize),
 ) -> Result<Vec<Vec<i64>>> {
     ensure!(config.batch_size > 0, "batch_size must be positive");
     let mut order: Vec<usize> = (0..prompts.len()).collect();
     order.sort_by_key(|&index| prompts[index].input_ids.len());
     let mut answers = vec![Vec::new(); prompts.len()];
+    let mut done = 0;
     for batch in order.chunks(config.batch_size) {
         no_grad(|| answer(backbone, hook, prompts, batch, config, &mut answers))?;
+        done += batch.len();
+        seen(done);
     }
     Ok(answers)
 }

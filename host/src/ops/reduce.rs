@@ -2,6 +2,14 @@
 
 use tch::{TchError, Tensor};
 
+/// Whether no element is infinite or not a number.
+///
+/// # Errors
+/// What libtorch reports.
+pub fn all_finite(tensor: &Tensor) -> Result<bool, TchError> {
+    Ok(tensor.f_isfinite()?.f_all()?.f_int64_value(&[])? != 0)
+}
+
 pub(super) fn sum_all(a: &Tensor) -> Result<Tensor, TchError> {
     a.f_sum(None)
 }

@@ -124,6 +124,11 @@ pub struct Candidate {
 }
 
 impl Candidate {
+    /// A bare library of this plugin, whatever its file is called.
+    pub fn named(name: String, path: &Path) -> Candidate {
+        bare(name, path.to_path_buf(), Origin::Configuration)
+    }
+
     /// A bare library, wherever it is; `None` where it is not named as one.
     pub fn at(path: &Path) -> Option<Candidate> {
         library_name(path).map(|name| bare(name, path.to_path_buf(), Origin::Configuration))

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use crate::files;
@@ -62,7 +63,8 @@ impl Lock {
     /// # Errors
     /// That it cannot be written.
     pub fn write(&self, path: &Path) -> anyhow::Result<()> {
-        files::replace(path, format!("{HEAD}{}", toml::to_string(self)?).as_bytes())
+        let text = format!("{HEAD}{}", toml::to_string(self)?);
+        files::replace(path, text.as_bytes()).with_context(|| format!("{} cannot be written", path.display()))
     }
 
     /// The entry of these very bytes.

@@ -109,8 +109,7 @@ impl Adapter {
             let reason = format!("it gives {:?}, the weight of the site is {weight:?}", delta.size());
             return Err(self.caller.failed(Hook::MergedDelta, Some(site), reason));
         }
-        let finite = delta.f_isfinite().and_then(|finite| finite.f_all());
-        if !finite.is_ok_and(|all| all.int64_value(&[]) == 1) {
+        if !ops::all_finite(&delta).unwrap_or(false) {
             let reason = "it gives values that are not finite";
             return Err(self.caller.failed(Hook::MergedDelta, Some(site), reason));
         }

@@ -36,26 +36,18 @@ pub struct Contents {
     pub files: Vec<(String, Vec<u8>)>,
 }
 
-/// Gathers a package from a plugin's source folder and its built library.
+/// Gathers a package from a plugin's manifest, its source folder and the bytes of its built library.
 ///
 /// # Errors
-/// A source folder without a sound `plugin.toml`; a library that cannot be read.
-pub fn gather(source: &Path, library: &Path, build: manifest::Build) -> Result<Contents> {
-    let path = source.join(manifest::FILE);
-    let mut manifest = Manifest::read(&path).map_err(|error| {
-        anyhow::anyhow!(
-            "{}: {error}\nhint: a package is made from the folder of a plugin's crate",
-            path.display()
-        )
-    })?;
+/// A source folder that cannot be read.
+pub fn gather(
+    mut manifest: Manifest,
+    source: &Path,
+    library: Vec<u8>,
+    build: manifest::Build,
+) -> Result<Contents> {
     let name = super::discover::library_file(&manifest.plugin.name);
-    let image = verify::read(library).map_err(|error| {
-        anyhow::anyhow!(
-            "{}: {error}\nhint: `cargo build --release` makes it; `--library` names another",
-            library.display()
-        )
-    })?;
-    let mut files = vec![(name.clone(), image.bytes)];
+    let mut files = vec![(name.clone(), library)];
     for entry in std::fs::read_dir(source).with_context(|| format!("{} cannot be read", source.display()))? {
         let entry = entry?;
         let file = entry.file_name().to_string_lossy().into_owned();
@@ -114,7 +106,8 @@ impl Contents {
         let compressed =
             ruzstd::encoding::compress_to_vec(&bytes[..], ruzstd::encoding::CompressionLevel::Fastest);
         let path = parent.join(folder.replace(&format!(".{FOLDER}"), &format!(".{ARCHIVE}")));
-        files::replace(&path, &compressed)?;
+        files::replace(&path, &compressed)
+            .with_context(|| format!("{} cannot be written", path.display()))?;
         Ok(path)
     }
 }
@@ -283,8 +276,8 @@ mod tests {
         std::fs::write(root.join("README.md"), "# lora\n").expect("written");
         std::fs::write(root.join("Cargo.toml"), "[package]\n").expect("written");
         std::fs::write(root.join("lora.toml"), "stack = []\n").expect("written");
-        std::fs::write(root.join("liblora.so"), [7; 5_000]).expect("written");
-        gather(root, &root.join("liblora.so"), manifest::Build::default()).expect("a package")
+        let manifest = Manifest::parse(MANIFEST).expect("sound");
+        gather(manifest, root, vec![7; 5_000], manifest::Build::default()).expect("a package")
     }
 
     type Entry = (&'static str, tar::EntryType, &'static [u8]);

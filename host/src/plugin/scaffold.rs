@@ -207,9 +207,9 @@ fn example(kind: Kind, name: &str) -> String {
 
 fn readme(kind: Kind, name: &str, member: bool) -> String {
     let library = super::discover::library_file(name);
-    let (build, built) = match member {
-        true => (format!("cargo build --release -p coin-plugin-{name}"), String::from("target/release")),
-        false => (String::from("cargo build --release"), String::from("target/release")),
+    let build = match member {
+        true => format!("cargo build --release -p coin-plugin-{name}"),
+        false => String::from("cargo build --release"),
     };
     let run = match kind {
         Kind::Dataset => String::from("coin-host compare my-comparison.toml   # with the lines of task.toml"),
@@ -218,7 +218,8 @@ fn readme(kind: Kind, name: &str, member: bool) -> String {
         ),
         _ => format!("coin-host compare --methods lora,{name}.toml --out runs/{name}"),
     };
-    let lock = if member { String::new() } else { format!("coin-host plugin add {built}/{library}\n") };
+    let lock =
+        if member { String::new() } else { format!("coin-host plugin add target/release/{library}\n") };
     format!(
         "# {name}\n\nA plugin for coin-host.\n\n```\n{build}\ncargo test{}\n{lock}{run}\n```\n\n`src/lib.rs` is the whole plugin; its tests run on a recording host, without libtorch. `plugin.toml` says what it is without being\nloaded: keep name, version and needs the same as in the code.\n",
         if member { format!(" --release -p coin-plugin-{name}") } else { String::new() }

@@ -78,7 +78,8 @@ impl Shelf {
         not_shipped(&candidate.name, replace)?;
         let image = Catalog::empty().read(&candidate)?;
         let path = self.folder.join(discover::library_file(&candidate.name));
-        files::replace(&path, &image.bytes)?;
+        files::replace(&path, &image.bytes)
+            .with_context(|| format!("{} cannot be written", path.display()))?;
         Ok(self.entry(candidate, &path, image))
     }
 

@@ -73,6 +73,24 @@ pub struct CellResult {
     pub plugins: Vec<PluginUse>,
 }
 
+impl CellResult {
+    /// A cell of which nothing is known yet.
+    pub fn begun(method: &str, order: &str, seed: u64, status: Status) -> CellResult {
+        CellResult {
+            method: method.to_string(),
+            order: order.to_string(),
+            seed,
+            status,
+            error: None,
+            tasks: Vec::new(),
+            scorers: BTreeMap::new(),
+            flips: None,
+            cost: Cost::default(),
+            plugins: Vec::new(),
+        }
+    }
+}
+
 /// How far a cell came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use tch::{Device, Kind, Tensor, no_grad};
 
+use crate::ops::all_finite;
+
 /// Parameters that share their hyper-parameters.
 pub struct Group {
     /// Float32 leaves under unique names.
@@ -198,10 +200,6 @@ impl Gradients {
         }
         Ok(norm)
     }
-}
-
-fn all_finite(tensor: &Tensor) -> Result<bool> {
-    Ok(tensor.f_isfinite()?.f_all()?.f_int64_value(&[])? == 1)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use coin_plugin_api::abi::{
 };
 use tch::{Tensor, no_grad};
 
+use crate::ops::all_finite;
 use crate::ops::services::Services;
 use crate::plugin::hook::Hook;
 use crate::train::cell::Cell;
@@ -119,7 +120,7 @@ impl Services for StrategyServices<'_> {
             self.hook()
         );
         ensure!(
-            gradients::is_finite(value)?,
+            all_finite(value)?,
             "set_value in {}: the values are not finite\nhint: look for a division by zero",
             self.hook()
         );

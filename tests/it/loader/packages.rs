@@ -114,6 +114,15 @@ fn what_is_damaged_or_no_package_is_refused_and_leaves_nothing() {
         let message = text(&refused.stderr);
         assert!(message.contains("no package, or a damaged one") && message.contains("hint: "), "{message}");
     }
+    // Whatever it is called, what cannot be loaded is not packed either.
+    let other = sandbox.path().join("renamed.bin");
+    fs::write(&other, b"text").expect("written");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/lora").display().to_string();
+    let refused =
+        plugin(&sandbox, &["pack", &source, "--library", &other.display().to_string(), "--out", "bad"]);
+    assert_eq!(refused.status.code(), Some(3), "{}", text(&refused.stderr));
+    assert!(!sandbox.path().join("project/bad").exists(), "something was written");
+
     let text_file = sandbox.put("mine", b"text");
     let refused = plugin(&sandbox, &["add", &text_file.display().to_string()]);
     assert_eq!(refused.status.code(), Some(3), "{}", text(&refused.stderr));

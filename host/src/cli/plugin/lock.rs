@@ -55,7 +55,7 @@ impl LockCommand {
             lock.plugins.push(locked);
         }
         lock.plugins.sort_by(|a, b| (&a.name, &a.version, &a.path).cmp(&(&b.name, &b.version, &b.path)));
-        lock.write(&path).with_context(|| format!("{} cannot be written", path.display()))?;
+        lock.write(&path)?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
+use anyhow::bail;
 use clap::Args;
 
 use crate::cli::output::Output;
@@ -28,18 +29,24 @@ pub(super) struct PackCommand {
 
 impl PackCommand {
     pub(super) fn run(&self, output: &Output) -> anyhow::Result<ExitCode> {
-        let name = Manifest::read(&self.folder.join(manifest::FILE)).map(|manifest| manifest.plugin.name);
-        let library = match (&self.library, name) {
-            (Some(library), _) => library.clone(),
-            (None, Ok(name)) => built(&self.folder, &name),
-            // What is wrong with the manifest is said when the package is gathered.
-            (None, Err(_)) => self.folder.clone(),
-        };
-        if let Some(candidate) = Candidate::at(&library).filter(|_| library.is_file()) {
-            // What could not be loaded here is not given to others.
-            let _image = Catalog::empty().read(&candidate)?;
+        let path = self.folder.join(manifest::FILE);
+        let manifest = Manifest::read(&path).map_err(|error| {
+            anyhow::anyhow!(
+                "{}: {error}\nhint: a package is made from the folder of a plugin's crate",
+                path.display()
+            )
+        })?;
+        let name = manifest.plugin.name.clone();
+        let library = self.library.clone().unwrap_or_else(|| built(&self.folder, &name));
+        if !library.is_file() {
+            bail!(
+                "there is no {}\nhint: `cargo build --release` makes it; `--library` names another",
+                library.display()
+            );
         }
-        let contents = package::gather(&self.folder, &library, build(&self.folder))?;
+        // What could not be loaded here is not given to others.
+        let image = Catalog::empty().read(&Candidate::named(name, &library))?;
+        let contents = package::gather(manifest, &self.folder, image.bytes, build(&self.folder))?;
         let path = if self.as_folder {
             contents.write_folder(&self.out)?
         } else {

@@ -1,10 +1,10 @@
 //! Results as a file: read whole and checked, written in one move.
 
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{FILE_NAME, Results, SCHEMA};
+use crate::files;
 
 /// Why results cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -64,8 +64,7 @@ impl Results {
         Ok(results)
     }
 
-    /// Writes `results.json` so that a reader sees the old file or the new one, never a part: a temporary file beside it is
-    /// written, flushed to disk and renamed.
+    /// Writes `results.json` so that a reader sees the old file or the new one, never a part.
     pub fn write(&self, path: &Path) -> Result<(), ResultsError> {
         let failed = |source: std::io::Error| ResultsError::File {
             action: "write",
@@ -77,15 +76,7 @@ impl Results {
             .map_err(|reason| failed(std::io::Error::new(std::io::ErrorKind::InvalidData, reason)))?;
         let mut text = serde_json::to_string_pretty(self).map_err(|error| failed(error.into()))?;
         text.push('\n');
-        let temporary = path.with_extension(format!("json.{}.part", std::process::id()));
-        let written = File::create(&temporary)
-            .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
-            .and_then(|()| fs::rename(&temporary, path));
-        written.map_err(|source| {
-            // Nothing more can be done about a leftover part; the first error is the one to report.
-            let _ = fs::remove_file(&temporary);
-            failed(source)
-        })
+        files::replace(path, text.as_bytes()).map_err(failed)
     }
 
     /// Whether all parts have the shapes that `tasks` implies.

@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use tch::{Kind, Tensor, no_grad, with_grad};
 
+use crate::ops::all_finite;
 use crate::train::parameters::Parameters;
 
 /// The gradient of a tensor; none where it is not trained.
@@ -30,7 +31,7 @@ pub(super) fn set_gradient(parameters: &Parameters, id: u64, gradient: &Tensor) 
     let own = parameter.tensor.f_grad()?;
     // One that was not finite already is no fault of the hook; the loop finds it afterwards.
     ensure!(
-        is_finite(gradient)? || (own.defined() && !is_finite(&own)?),
+        all_finite(gradient)? || (own.defined() && !all_finite(&own)?),
         "set_grad `{}`: the gradient is not finite\nhint: look for a division by zero, or a norm of zero",
         parameter.name
     );
@@ -42,10 +43,6 @@ pub(super) fn set_gradient(parameters: &Parameters, id: u64, gradient: &Tensor) 
         product.f_backward()?;
     }
     Ok(())
-}
-
-pub(super) fn is_finite(tensor: &Tensor) -> Result<bool> {
-    Ok(tensor.f_isfinite()?.f_all()?.f_int64_value(&[])? != 0)
 }
 
 /// The gradients of a scalar, by id; zero where it does not depend on a tensor. Those of the tensors themselves stay as they are.
