@@ -8,6 +8,8 @@ mod exit;
 mod model;
 mod output;
 mod plugin;
+mod report;
+mod results;
 mod score;
 mod worker;
 
@@ -46,8 +48,12 @@ struct Display {
 enum Command {
     /// Train and evaluate every method of a run, on every order, with every seed
     Compare(compare::CompareCommand),
-    /// Score the predictions of any tool by CoIN's scripts or by the official metrics
+    /// Score a run's kept answers anew, or the predictions of any tool, by CoIN's scripts or the official metrics
     Score(score::ScoreCommand),
+    /// Print the tables of a run again, also beside published results
+    Report(report::ReportCommand),
+    /// List and read results that others published
+    Results(results::ResultsCommand),
     /// Time training steps and answers on this machine
     Bench(bench::BenchCommand),
     /// Explain a configuration, or list its keys
@@ -84,6 +90,8 @@ pub fn main() -> ExitCode {
     let outcome = match &line.command {
         Command::Compare(command) => command.run(&output),
         Command::Score(command) => command.run(&output),
+        Command::Report(command) => command.run(&output),
+        Command::Results(command) => command.run(&output),
         Command::Bench(command) => command.run(&output),
         Command::Config(command) => command.run(&output),
         Command::Model(command) => command.run(&output),

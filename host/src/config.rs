@@ -7,6 +7,7 @@ pub mod difference;
 pub mod error;
 pub mod explain;
 mod flat;
+pub mod judge;
 pub mod listing;
 mod load;
 pub(crate) mod nearest;
@@ -22,6 +23,7 @@ mod stack;
 mod tree;
 
 pub use error::ConfigError;
+pub use judge::Judge;
 pub use load::{Loaded, QUICKSTART, Request, load};
 pub use origin::{Origin, Origins};
 pub use resolved::{

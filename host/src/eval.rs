@@ -5,6 +5,8 @@ pub mod blind;
 pub mod file;
 pub mod logits;
 pub mod matrix;
+pub mod measure;
 pub mod metrics;
 pub mod python;
+pub mod questions;
 pub mod scorer;

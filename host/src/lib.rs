@@ -8,6 +8,8 @@ pub mod data;
 pub mod doctor;
 pub mod eval;
 pub mod files;
+pub mod judge;
+pub mod kept;
 pub mod model;
 pub mod ops;
 pub mod plugin;

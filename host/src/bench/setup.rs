@@ -161,6 +161,7 @@ fn config(request: &Request, threads: usize) -> RunConfig {
         },
         tasks: Vec::new(),
         methods: Vec::new(),
+        judge: None,
         plugins: Plugins { dirs: request.plugin_dirs.clone(), dev: Vec::new(), trust: Trust::Locked },
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::compare::event::CellEvent;
 use crate::compare::memory;
 use crate::compare::metrics_file::MetricsFile;
-use crate::eval::answering::{Engine, percent, write};
+use crate::eval::answering::{Engine, names, percent, write};
 use crate::eval::matrix::Matrix;
 use crate::eval::metrics::Metrics;
 use crate::eval::scorer::Scorer;
@@ -93,15 +93,17 @@ impl CellRun<'_> {
         Ok(progress)
     }
 
+    fn empty_matrix(&self) -> Matrix {
+        let stages = self.cell.stages.len();
+        // A reference training has one row.
+        Matrix { rows: vec![vec![None; self.columns.len()]; stages], ..Matrix::new(self.columns.len()) }
+    }
+
     fn fresh(&self) -> Progress {
-        let matrix = || match self.cell.stages.len() == self.columns.len() {
-            true => Matrix::new(self.columns.len()),
-            // A joint training has one row.
-            false => Matrix { rows: vec![vec![None; self.columns.len()]], ..Matrix::new(self.columns.len()) },
-        };
+        let matrix = |name: &str| (name.to_string(), self.empty_matrix());
         Progress {
             answered: 0,
-            matrices: self.scorers.iter().map(|scorer| (scorer.name().to_string(), matrix())).collect(),
+            matrices: names(&self.scorers).into_iter().map(matrix).collect(),
             flips: Flips::default(),
             cost: Cost::default(),
             fresh_rows: 0,
@@ -190,10 +192,11 @@ impl CellRun<'_> {
                     .join(format!("{}.jsonl", task_data.name)),
                 &answers,
             )?;
-            for scorer in &self.scorers {
-                let matrix = progress.matrices.get_mut(scorer.name()).context("a scorer without a matrix")?;
-                let score = percent(&answers, *scorer);
-                matrix.set(stage, column, score)?;
+            for name in names(&self.scorers) {
+                // A checkpoint of an earlier host has the scorers only.
+                let empty = self.empty_matrix();
+                let matrix = progress.matrices.entry(name.to_string()).or_insert(empty);
+                matrix.set(stage, column, percent(&answers, name))?;
                 matrix.set_items(column, answers.len() as u64)?;
             }
             if merged.is_some() && world.config.evaluation.count_flips > 0 {
@@ -205,7 +208,7 @@ impl CellRun<'_> {
                 progress.flips.flipped += differ.count() as u64;
                 progress.flips.compared += unfolded.len() as u64;
             }
-            let score = self.scorers.first().map_or(0.0, |scorer| percent(&answers, *scorer));
+            let score = self.scorers.first().map_or(0.0, |scorer| percent(&answers, scorer.name()));
             (self.emit)(CellEvent::Evaluated { stage: Some(stage), task: task_data.name.clone(), score });
         }
         self.hooks(Hook::AfterEval)?;

@@ -9,7 +9,8 @@ use crate::compare::arguments::Outcome;
 use crate::compare::plan::{Cell, Plan};
 use crate::compare::protocol::{Refusal, Work};
 use crate::config::RunConfig;
-use crate::eval::metrics::Metrics;
+use crate::eval::measure::is_measure;
+use crate::eval::questions;
 use crate::files;
 use crate::report::html;
 use crate::report::results::{CellResult, Environment, FILE_NAME, Joint, References, Results, Status};
@@ -60,6 +61,7 @@ impl Gathered {
             }
             results.cells.push(result);
         }
+        results.judge = before.as_ref().and_then(|before| before.judge.clone());
         results.references = before.map(|before| before.references).unwrap_or_default();
         let mut gathered = Gathered { out: out.to_path_buf(), results, plan, failures: Vec::new() };
         gathered.forget(whole, redo)?;
@@ -95,14 +97,20 @@ impl Gathered {
     pub fn stages(&self) -> (usize, usize) {
         let tasks = self.results.tasks.len();
         let answered = |cell: &CellResult| {
-            let rows = cell.scorers.values().next().map_or(&[][..], |scorer| &scorer.matrix.rows);
+            let of_scorer = cell.scorers.iter().find(|(name, _)| !is_measure(name));
+            let rows = of_scorer.map_or(&[][..], |(_, scorer)| &scorer.matrix.rows);
             rows.iter().filter(|row| row.iter().any(Option::is_some)).count()
         };
         let of_cells: usize = self.asked().map(answered).sum();
-        let joint = self.results.references.values().next().map_or(&[][..], |reference| &reference.joint);
+        let joint = self.scored_references().next().map_or(&[][..], |reference| &reference.joint);
         let references = &self.plan.references;
         let trained = references.iter().filter(|(_, seed)| joint.iter().any(|known| known.seed == *seed));
         (of_cells + trained.count(), self.plan.cells.len() * tasks + references.len())
+    }
+
+    /// The references of every scorer; what else is measured can be computed again from the kept answers.
+    fn scored_references(&self) -> impl Iterator<Item = &References> {
+        self.results.references.iter().filter(|(name, _)| !is_measure(name)).map(|(_, reference)| reference)
     }
 
     /// The results of the cells that are asked for.
@@ -112,20 +120,21 @@ impl Gathered {
 
     /// Whether a piece of work is done.
     pub fn has(&self, work: &Work) -> bool {
-        let references = &self.results.references;
+        let there = |is_there: &dyn Fn(&References) -> bool| {
+            self.scored_references().next().is_some() && self.scored_references().all(is_there)
+        };
         match work {
             Work::Cell { cell } => {
                 let known = self.results.cells.iter().find(|known| cell.is(known));
                 known.is_some_and(|known| known.status != Status::Pending)
             }
             Work::Joint { seed, .. } => {
-                !references.is_empty()
-                    && references
-                        .values()
-                        .all(|reference| reference.joint.iter().any(|joint| joint.seed == *seed))
+                there(&|reference| reference.joint.iter().any(|joint| joint.seed == *seed))
             }
+            // A run of an earlier host did not keep its questions.
             Work::ZeroShot => {
-                !references.is_empty() && references.values().all(|reference| !reference.zero_shot.is_empty())
+                there(&|reference| !reference.zero_shot.is_empty())
+                    && self.results.tasks.iter().all(|task| questions::path(&self.out, task).is_file())
             }
         }
     }
@@ -138,7 +147,7 @@ impl Gathered {
     /// A cell has begun, or answered another stage.
     pub fn measured(&mut self, cell: &Cell, result: CellResult) -> Result<()> {
         *self.known(cell)? = result;
-        self.settle();
+        self.results.settle();
         self.write()
     }
 
@@ -166,7 +175,7 @@ impl Gathered {
                 }
             }
         }
-        self.settle();
+        self.results.settle();
         self.write()
     }
 
@@ -177,7 +186,7 @@ impl Gathered {
             known.blind = found.blind;
             known.zero_shot = found.zero_shot;
         }
-        self.settle();
+        self.results.settle();
         self.write()
     }
 
@@ -192,35 +201,6 @@ impl Gathered {
             _ => self.failures.push((work.name(), message.to_string())),
         }
         self.write()
-    }
-
-    /// Carries references into the cells: the zero-shot row, and the metrics that need it or joint training.
-    fn settle(&mut self) {
-        let tasks = self.results.tasks.clone();
-        let references = self.results.references.clone();
-        for cell in &mut self.results.cells {
-            let own = if cell.tasks.is_empty() { tasks.clone() } else { cell.tasks.clone() };
-            let places: Vec<Option<usize>> =
-                own.iter().map(|task| tasks.iter().position(|known| known == task)).collect();
-            for (scorer, result) in &mut cell.scorers {
-                let Some(reference) = references.get(scorer) else { continue };
-                let in_order = |scores: &[Option<f64>]| -> Vec<Option<f64>> {
-                    places
-                        .iter()
-                        .map(|place| place.and_then(|place| scores.get(place).copied().flatten()))
-                        .collect()
-                };
-                if !reference.zero_shot.is_empty() {
-                    result.matrix.zero_shot = in_order(&reference.zero_shot);
-                }
-                let joint = reference
-                    .joint
-                    .iter()
-                    .find(|joint| joint.seed == cell.seed)
-                    .map(|joint| in_order(&joint.scores));
-                result.metrics = Metrics::of(&result.matrix, joint.as_deref());
-            }
-        }
     }
 
     fn write(&self) -> Result<()> {

@@ -16,8 +16,9 @@ use crate::compare::protocol::{Checked, Inputs, Refusal, Reply, Request, Work};
 use crate::compare::stop::Stop;
 use crate::compare::world::{self, Parts, Shelf};
 use crate::config::{RunConfig, StackEntry};
-use crate::eval::answering::{self, Engine};
+use crate::eval::answering::{self, Answer, Engine};
 use crate::eval::blind::Blind;
+use crate::eval::questions::{self, KeptQuestion};
 use crate::model::Frozen;
 use crate::ops::set_compute_device;
 use crate::plugin::breadcrumb::Breadcrumb;
@@ -163,7 +164,7 @@ fn run(
     let mut emit = |event| tell(&Reply::Event(Line { cell: name.clone(), event }));
     emit(CellEvent::Started);
     match work {
-        Work::ZeroShot => zero_shot(&world, parts, &out.join(work.folder()), &mut emit),
+        Work::ZeroShot => zero_shot(&world, parts, out, &out.join(work.folder()), &mut emit),
         Work::Cell { cell } => {
             let order = config.orders.iter().find(|order| order.name == cell.order);
             let order = order.with_context(|| format!("no order is named `{}`", cell.order))?;
@@ -272,8 +273,14 @@ fn cell_reply(
     Reply::Cell(Box::new(result))
 }
 
-/// Answers every task before any training, and fits the blind baseline of each.
-fn zero_shot(world: &World, parts: &Parts, folder: &Path, emit: &mut dyn FnMut(CellEvent)) -> Result<Reply> {
+/// Answers every task before any training, fits the blind baseline of each, and keeps the questions.
+fn zero_shot(
+    world: &World,
+    parts: &Parts,
+    out: &Path,
+    folder: &Path,
+    emit: &mut dyn FnMut(CellEvent),
+) -> Result<Reply> {
     let clock = std::time::Instant::now();
     let evaluation = &world.config.evaluation;
     let engine = Engine {
@@ -283,8 +290,9 @@ fn zero_shot(world: &World, parts: &Parts, folder: &Path, emit: &mut dyn FnMut(C
         batch_size: evaluation.batch_size,
         limit: evaluation.limit,
     };
+    let names = answering::names(&parts.scorers);
     let mut references: Vec<(String, References)> =
-        parts.scorers.iter().map(|scorer| (scorer.name().to_string(), References::default())).collect();
+        names.iter().map(|name| ((*name).to_string(), References::default())).collect();
     let mut items = Vec::new();
     for (task, prompter) in world.tasks.iter().zip(&world.prompters) {
         let mut seen =
@@ -296,15 +304,32 @@ fn zero_shot(world: &World, parts: &Parts, folder: &Path, emit: &mut dyn FnMut(C
         let test = task.questions(evaluation.limit)?;
         let blind =
             Blind::fit(task.metric, train.iter().map(|(question, reference)| (question.as_str(), reference)));
-        for (scorer, (_, reference)) in parts.scorers.iter().zip(&mut references) {
-            let percent = blind.percent(
-                test.iter().map(|question| (question.prompt.as_str(), question)),
-                |text, question| Ok::<_, anyhow::Error>(task.scores(&[*scorer], text, question)?[0]),
-            )?;
-            reference.blind.push(percent);
-            reference.zero_shot.push(Some(answering::percent(&answers, *scorer)));
+        let usual: Vec<Answer> = test
+            .iter()
+            .map(|question| engine.scored(task, question, blind.answer(&question.prompt).to_string()))
+            .collect::<Result<_>>()?;
+        for (name, reference) in &mut references {
+            reference.blind.push((!usual.is_empty()).then(|| answering::percent(&usual, name)));
+            reference.zero_shot.push(Some(answering::percent(&answers, name)));
         }
-        let score = parts.scorers.first().map_or(0.0, |scorer| answering::percent(&answers, *scorer));
+        let kept: Vec<KeptQuestion> = test
+            .into_iter()
+            .zip(usual)
+            .map(|(question, usual)| {
+                Ok(KeptQuestion {
+                    scored_by_dataset: task.source.score("", &question.record)?.is_some(),
+                    instructed: question.prompt != question.record.question,
+                    question_id: question.id,
+                    prompt: question.prompt,
+                    metric: task.metric,
+                    reference: question.reference,
+                    blind: usual.text,
+                })
+            })
+            .collect::<Result<_>>()?;
+        let path = questions::path(out, &task.name);
+        questions::write(&path, &kept).with_context(|| format!("{} cannot be written", path.display()))?;
+        let score = parts.scorers.first().map_or(0.0, |scorer| answering::percent(&answers, scorer.name()));
         emit(CellEvent::Evaluated { stage: None, task: task.name.clone(), score });
     }
     emit(CellEvent::Finished { train_seconds: 0.0, eval_seconds: clock.elapsed().as_secs_f64() });

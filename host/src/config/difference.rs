@@ -6,8 +6,8 @@ use crate::config::RunConfig;
 use crate::config::flat::flat;
 
 /// Where plugins are looked for, and why they are trusted, does not make a run another one: its manifest holds the hashes of those it
-/// loaded.
-const NO_PART_OF_THE_RUN: &[&str] = &["plugins.dirs", "plugins.dev", "plugins.trust"];
+/// loaded. Nor does who judges its answers.
+const NO_PART_OF_THE_RUN: &[&str] = &["plugins.", "judge."];
 
 /// Lines after which a list of differences is cut.
 const SHOWN: usize = 8;
@@ -150,6 +150,8 @@ fn collapsed(before: &RunConfig, after: &RunConfig, differences: &[Difference]) 
 }
 
 fn rows(config: &RunConfig) -> Vec<(String, String)> {
-    let rows = flat(config).into_iter().filter(|(key, _)| !NO_PART_OF_THE_RUN.contains(&key.as_str()));
+    let rows = flat(config)
+        .into_iter()
+        .filter(|(key, _)| !NO_PART_OF_THE_RUN.iter().any(|table| key.starts_with(table)));
     rows.map(|(key, value)| (key, value.to_string())).collect()
 }

@@ -26,6 +26,7 @@ pub struct RawConfig {
     #[serde(deserialize_with = "in_written_order")]
     pub methods: Vec<(String, RawMethod)>,
     pub plugins: RawPlugins,
+    pub judge: Option<crate::config::judge::RawJudge>,
 }
 
 /// An item of `orders`.
@@ -178,6 +179,7 @@ mod tests {
             ("[tasks.a]\n", "tasks.*"),
             ("[methods.a]\n", "methods.*"),
             ("[plugins]\n", "plugins"),
+            ("[judge]\n", "judge"),
         ] {
             assert_eq!(fields(table), children(pattern), "{table}");
         }

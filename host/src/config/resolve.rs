@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::config::judge::{Judge, RawJudge};
 use crate::config::raw::{RawConfig, RawMethod, RawOrder, RawReference, RawTask, RawTraining};
 use crate::config::{
     Backbone, ConfigError, Device, Dtype, Evaluation, Location, Method, Order, Origin, Origins, Plugins,
@@ -71,6 +72,7 @@ pub(crate) fn resolve(
             dev: resolver.paths("plugins.dev", raw.plugins.dev.as_deref())?,
             trust: raw.plugins.trust.unwrap_or(Trust::Locked),
         },
+        judge: raw.judge.as_ref().map(|judge| resolver.judge(judge)).transpose()?,
     })
 }
 
@@ -137,6 +139,12 @@ impl Resolver<'_> {
             device,
             dtype: raw.dtype.unwrap_or(Dtype::Float32),
         })
+    }
+
+    fn judge(&self, raw: &RawJudge) -> Result<Judge, ConfigError> {
+        let rule =
+            raw.rule.as_deref().map(|rule| self.absolute("judge.rule", Path::new(rule))).transpose()?;
+        Ok(Judge::default().with(raw, rule))
     }
 
     fn training(&self, raw: &RawTraining) -> Result<Training, ConfigError> {

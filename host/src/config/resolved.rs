@@ -8,6 +8,7 @@ use std::str::FromStr;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::config::judge::Judge;
 use crate::config::raw::in_written_order;
 use crate::eval::scorer::{Metric, Scorer};
 
@@ -31,6 +32,9 @@ pub struct RunConfig {
     #[serde(serialize_with = "as_table", deserialize_with = "in_written_order")]
     pub methods: Vec<(String, Method)>,
     pub plugins: Plugins,
+    /// Used by `score --judge` alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge: Option<Judge>,
 }
 
 impl RunConfig {

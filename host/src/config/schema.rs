@@ -275,6 +275,81 @@ pub const KEYS: &[Key] = &[
         Value("\"locked\""),
         "What is loaded: plugins whose sha256 stands in `plugins.lock`, or any. `signed` is kept for signed packages and refuses all until they come.",
     ),
+    key(
+        "judge.url",
+        Text,
+        Words("`COIN_HOST_JUDGE_URL` of the environment"),
+        "Address of an OpenAI-compatible server up to `/v1`, for `coin-host score --judge`. Credentials in it are refused.",
+    ),
+    key(
+        "judge.model",
+        Text,
+        Words("`COIN_HOST_JUDGE_MODEL` of the environment"),
+        "The judging model's name.",
+    ),
+    key(
+        "judge.key_env",
+        Text,
+        Words("`OPENAI_API_KEY`, which may be unset"),
+        "Environment variable that holds the key. The key itself belongs in no file.",
+    ),
+    key(
+        "judge.temperature",
+        NOT_NEGATIVE,
+        Value("0.0"),
+        "Sampling temperature. CoIN's code has 0.7, which no run repeats.",
+    ),
+    key(
+        "judge.votes",
+        Count { least: 1 },
+        Value("1"),
+        "Replies asked for each answer; their mean counts, their agreement is reported.",
+    ),
+    key(
+        "judge.max_tokens",
+        Count { least: 0 },
+        Value("20"),
+        "Longest reply in tokens; 0 leaves it to the server.",
+    ),
+    key("judge.limit", Count { least: 1 }, Words("all"), "Items a task that are judged, the first ones."),
+    key("judge.parallel", Count { least: 1 }, Value("4"), "Requests at a time."),
+    key("judge.timeout_seconds", POSITIVE, Value("60.0"), "Longest wait for one reply."),
+    key(
+        "judge.retries",
+        Count { least: 0 },
+        Value("5"),
+        "Tries after the first one: on timeouts, lost connections, status 408, 429 and 5xx, and replies that cannot be read.",
+    ),
+    key(
+        "judge.backoff_seconds",
+        NOT_NEGATIVE,
+        Value("1.0"),
+        "Wait before the second try, doubled with each further one up to 60 s; a `Retry-After` of the server goes first.",
+    ),
+    key(
+        "judge.price_per_million_input",
+        NOT_NEGATIVE,
+        Words("unknown"),
+        "Price of a million tokens of messages, in any currency.",
+    ),
+    key(
+        "judge.price_per_million_output",
+        NOT_NEGATIVE,
+        Words("unknown"),
+        "Price of a million tokens of replies.",
+    ),
+    key(
+        "judge.max_cost",
+        NOT_NEGATIVE,
+        Words("none"),
+        "Cap on what one call of `score --judge` costs, in the currency of the prices: it does not begin beyond its estimate, and stops before it would exceed the cap.",
+    ),
+    key(
+        "judge.rule",
+        Path,
+        Words("the host's own wording"),
+        "A `rule.json` of CoIN (entries `CoIN` and `CoIN_Grounding`) with what the judge is told to do.",
+    ),
 ];
 
 impl Kind {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::prompt::Prompter;
 use crate::data::task::{Question, Task};
+use crate::eval::measure;
 use crate::eval::scorer::Scorer;
 use crate::files;
 use crate::model::{Backbone, GenerationConfig, LinearHook, Prompt, Tokenizer, generate};
@@ -19,7 +20,7 @@ pub struct Answer {
     pub question_id: String,
     pub prompt: String,
     pub text: String,
-    /// In `0..=1`, by scorer.
+    /// In `0..=1`, by scorer and measure.
     pub scores: BTreeMap<String, f64>,
 }
 
@@ -65,23 +66,34 @@ impl Engine<'_> {
             .into_iter()
             .zip(tokens)
             .map(|(question, tokens)| {
-                self.scored(task, question, self.tokenizer.decode(&tokens)?.trim().to_string())
+                self.scored(task, &question, self.tokenizer.decode(&tokens)?.trim().to_string())
             })
             .collect::<Result<Vec<_>>>()?;
         Ok(answers)
     }
 
-    fn scored(&self, task: &Task, question: Question, text: String) -> Result<Answer> {
-        let values = task.scores(self.scorers, &text, &question)?;
+    /// An answer with its scores.
+    ///
+    /// # Errors
+    /// What a dataset with a rule of its own reports.
+    pub fn scored(&self, task: &Task, question: &Question, text: String) -> Result<Answer> {
+        let values = task.scores(self.scorers, &text, question)?;
         let names = self.scorers.iter().map(|scorer| scorer.name().to_string());
-        let scores = names.zip(values).collect();
-        Ok(Answer { question_id: question.id, prompt: question.prompt, text, scores })
+        let measured = measure::of(task.metric, &text, &question.reference);
+        let measured = measured.map(|(name, value)| (name.to_string(), value));
+        let scores = names.zip(values).chain(measured).collect();
+        Ok(Answer { question_id: question.id.clone(), prompt: question.prompt.clone(), text, scores })
     }
 }
 
-/// Mean score in percent under a scorer; the order of answers fixes the order of the sum.
-pub fn percent(answers: &[Answer], scorer: Scorer) -> f64 {
-    let sum: f64 = answers.iter().filter_map(|answer| answer.scores.get(scorer.name())).sum();
+/// What answers carry scores of: the scorers, then the measures that need no judge.
+pub fn names(scorers: &[Scorer]) -> Vec<&'static str> {
+    scorers.iter().map(|scorer| scorer.name()).chain(measure::COMPUTED).collect()
+}
+
+/// Mean score in percent under a name of [`names`]; the order of answers fixes the order of the sum.
+pub fn percent(answers: &[Answer], name: &str) -> f64 {
+    let sum: f64 = answers.iter().filter_map(|answer| answer.scores.get(name)).sum();
     100.0 * sum / answers.len().max(1) as f64
 }
 

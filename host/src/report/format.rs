@@ -2,6 +2,7 @@
 
 use super::results::{Flips, Results, Status};
 use super::summary::{self, COLUMNS, MatrixView, Row, Statistic};
+use crate::eval::measure;
 
 /// What stands for a value that is not there.
 pub const NONE: &str = "-";
@@ -31,6 +32,37 @@ pub fn further(results: &Results, scorer: &str) -> Grid {
     let shown = |metric: &Option<Statistic>| metric.map_or(NONE.to_owned(), |metric| statistic(&metric));
     let rows = summary::further(results, scorer).into_iter();
     let rows = rows.map(|(name, metrics)| std::iter::once(name).chain(metrics.iter().map(shown)).collect());
+    Grid { header, rows: rows.collect() }
+}
+
+/// The heading of [`measures`].
+pub const MEASURES: &str = "Beside truth alignment: general knowledge (GK) and loss of form (percent)";
+
+/// What each measure of [`measures`] is, in words; who judged where a language model did.
+pub fn measure_notes(results: &Results) -> Vec<String> {
+    let mut notes: Vec<String> =
+        results.measures().into_iter().map(|name| format!("{name}: {}", measure::title(name))).collect();
+    if let Some(judge) = &results.judge {
+        let votes = match judge.agreement {
+            Some(agreement) => format!(", {} votes each, agreement {agreement:.1}%", judge.votes),
+            None => String::new(),
+        };
+        notes.push(format!(
+            "judge: {}, temperature {}, {} answers{votes}",
+            judge.model, judge.temperature, judge.items
+        ));
+    }
+    notes
+}
+
+/// General knowledge and format failure in one table: a row per measure and method.
+pub fn measures(results: &Results) -> Grid {
+    let mut header: Vec<String> = ["measure", "method"].map(str::to_owned).to_vec();
+    header.extend(COLUMNS.iter().chain(&summary::FURTHER).map(|column| column.name.to_owned()));
+    let shown = |metric: &Option<Statistic>| metric.map_or(NONE.to_owned(), |metric| statistic(&metric));
+    let rows = summary::measures(results).into_iter().map(|(method, measure, _, metrics)| {
+        [measure.to_owned(), method].into_iter().chain(metrics.iter().map(shown)).collect()
+    });
     Grid { header, rows: rows.collect() }
 }
 

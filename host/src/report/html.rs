@@ -28,6 +28,13 @@ pub fn page(results: &Results) -> String {
     if let Some(grid) = difference::grid(results) {
         body.push_str(&format!("<h2>{}</h2>\n{}", difference::TITLE, table(&grid)));
     }
+    let measures = format::measures(results);
+    if !measures.rows.is_empty() {
+        body.push_str(&format!("<h2>{}</h2>\n{}", format::MEASURES, table(&measures)));
+        let notes = format::measure_notes(results);
+        let notes: String = notes.iter().map(|note| format!("<li>{}</li>", escape(note))).collect();
+        body.push_str(&format!("<ul>{notes}</ul>\n"));
+    }
     let failures = summary::failures(results);
     if !failures.is_empty() {
         body.push_str("<h2>Failed runs</h2>\n<dl class=\"failed\">\n");
@@ -41,6 +48,14 @@ pub fn page(results: &Results) -> String {
         for view in summary::matrices(results, scorer) {
             body.push_str(&heat_map(&view));
         }
+    }
+    for measure in results.measures() {
+        let views = summary::matrices(results, measure);
+        let maps: String = views.iter().map(heat_map).collect();
+        body.push_str(&format!(
+            "<details><summary>Matrices, {}</summary>\n{maps}</details>\n",
+            escape(measure)
+        ));
     }
     body.push_str("<h2>Runs and their cost</h2>\n");
     body.push_str(&table(&runs(results)));

@@ -15,6 +15,13 @@ pub fn text(results: &Results) -> String {
             out.push_str(&table(&format::matrix(&view), &caption));
         }
     }
+    let measures = format::measures(results);
+    if !measures.rows.is_empty() {
+        out.push_str(&table(
+            &measures,
+            &format!("{}.", format::MEASURES.replace(" (percent)", ", in percent")),
+        ));
+    }
     out
 }
 

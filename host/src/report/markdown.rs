@@ -17,6 +17,13 @@ pub fn text(results: &Results) -> String {
     if let Some(grid) = difference::grid(results) {
         out.push_str(&format!("## {}\n\n{}\n", difference::TITLE, table(&grid)));
     }
+    let measures = format::measures(results);
+    if !measures.rows.is_empty() {
+        out.push_str(&format!("## {}\n\n{}\n", format::MEASURES, table(&measures)));
+        let notes = format::measure_notes(results);
+        out.push_str(&notes.iter().map(|note| format!("- {}\n", escape(note))).collect::<String>());
+        out.push('\n');
+    }
     let failures = summary::failures(results);
     if !failures.is_empty() {
         out.push_str("## Failed runs\n\n");

@@ -3,15 +3,18 @@
 
 mod environment;
 mod file;
+mod judged;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::eval::matrix::Matrix;
+use crate::eval::measure::{self, is_measure};
 pub use crate::eval::metrics::Metrics;
 pub use environment::Environment;
 pub use file::ResultsError;
+pub use judged::JudgeRecord;
 
 /// The schema number this host writes and reads.
 pub const SCHEMA: u32 = 1;
@@ -40,6 +43,9 @@ pub struct Results {
     /// What the last comparison in this folder ran on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<Environment>,
+    /// Who gave the verdicts behind `gk-judge`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge: Option<JudgeRecord>,
 }
 
 /// One method on one order of tasks with one seed.
@@ -200,6 +206,7 @@ impl Results {
             references: BTreeMap::new(),
             config: serde_json::Value::Null,
             environment: None,
+            judge: None,
         }
     }
 
@@ -215,10 +222,43 @@ impl Results {
 
     /// Scorer names of cells and references, sorted, `official` first.
     pub fn scorers(&self) -> Vec<&str> {
-        let of_cells = self.cells.iter().flat_map(|cell| cell.scorers.keys());
-        let mut names = distinct(of_cells.chain(self.references.keys()).map(String::as_str));
+        let mut names = self.names();
+        names.retain(|name| !is_measure(name));
         names.sort_by_key(|name| (*name != "official", *name));
         names
+    }
+
+    /// What else was measured: names of [`measure::ALL`], in its order.
+    pub fn measures(&self) -> Vec<&'static str> {
+        let there = self.names();
+        measure::ALL.into_iter().filter(|name| there.contains(name)).collect()
+    }
+
+    fn names(&self) -> Vec<&str> {
+        let of_cells = self.cells.iter().flat_map(|cell| cell.scorers.keys());
+        distinct(of_cells.chain(self.references.keys()).map(String::as_str))
+    }
+
+    /// Carries references into the cells: the zero-shot row, and the metrics that need it or joint training.
+    pub fn settle(&mut self) {
+        let (tasks, references) = (&self.tasks, &self.references);
+        for cell in &mut self.cells {
+            let own = if cell.tasks.is_empty() { tasks } else { &cell.tasks };
+            let places: Vec<Option<usize>> =
+                own.iter().map(|task| tasks.iter().position(|known| known == task)).collect();
+            let in_order = |scores: &[Option<f64>]| -> Vec<Option<f64>> {
+                places.iter().map(|place| scores.get((*place)?).copied().flatten()).collect()
+            };
+            for (scorer, result) in &mut cell.scorers {
+                let Some(reference) = references.get(scorer) else { continue };
+                if !reference.zero_shot.is_empty() {
+                    result.matrix.zero_shot = in_order(&reference.zero_shot);
+                }
+                let joint = reference.joint.iter().find(|joint| joint.seed == cell.seed);
+                let joint = joint.map(|joint| in_order(&joint.scores));
+                result.metrics = Metrics::of(&result.matrix, joint.as_deref());
+            }
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! What the reports show, computed from [`Results`] alone: one row per method over its seeds and orders, and the accuracy
 //! matrices averaged over seeds.
 
-use super::results::{CellResult, Metrics, Results, Status};
+use super::results::{CellResult, Cost, Metrics, Results, Status};
+use crate::eval::measure;
 
 /// Mean and spread of a value over repeated runs.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -130,6 +131,29 @@ fn statistic(done: &[&CellResult], scorer: &str, column: &Column) -> Option<Stat
     Statistic::of(&values.collect::<Vec<_>>())
 }
 
+/// Every metric of each method under each measure beside truth alignment, as `(method, measure, n, metrics)`.
+pub fn measures(results: &Results) -> Vec<(String, &'static str, usize, Vec<Option<Statistic>>)> {
+    let mut rows = Vec::new();
+    for measure in results.measures() {
+        for method in results.methods() {
+            let has = |cell: &&CellResult| {
+                cell.method == method && cell.status == Status::Done && cell.scorers.contains_key(measure)
+            };
+            let done: Vec<&CellResult> = results.cells.iter().filter(has).collect();
+            let metrics = |column: &Column| {
+                // What a model forgets or could have learned is said of scores, not of failures.
+                let said = measure::higher_is_better(measure) || column.higher_is_better;
+                if said { statistic(&done, measure, column) } else { None }
+            };
+            let metrics: Vec<_> = COLUMNS.iter().chain(&FURTHER).map(metrics).collect();
+            if !done.is_empty() {
+                rows.push((method.to_owned(), measure, done.len(), metrics));
+            }
+        }
+    }
+    rows
+}
+
 /// [`FURTHER`] of each method of which at least one is known.
 pub fn further(results: &Results, scorer: &str) -> Vec<(String, Vec<Option<Statistic>>)> {
     let of = |method: &str| -> Vec<Option<Statistic>> {
@@ -145,6 +169,10 @@ pub fn further(results: &Results, scorer: &str) -> Vec<(String, Vec<Option<Stati
 }
 
 fn cost(done: &[&CellResult]) -> Option<RowCost> {
+    if done.iter().all(|cell| cell.cost == Cost::default()) {
+        // Published figures come without it.
+        return None;
+    }
     let mean = |value: fn(&CellResult) -> f64| {
         Statistic::of(&done.iter().map(|cell| value(cell)).collect::<Vec<_>>()).map(|all| all.mean)
     };

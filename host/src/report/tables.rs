@@ -19,6 +19,7 @@ pub fn text(results: &Results) -> String {
     if let Some(grid) = difference::grid(results) {
         section(&mut out, &format!("{}{}", line(difference::TITLE), render(&grid)));
     }
+    section(&mut out, &measures(results));
     let failures = failures(results);
     if !failures.is_empty() {
         section(&mut out, &failures);
@@ -43,6 +44,24 @@ fn flips(results: &Results) -> String {
         );
     }
     out
+}
+
+/// General knowledge and format failure of every method; empty where neither was measured.
+pub fn measures(results: &Results) -> String {
+    let grid = format::measures(results);
+    if grid.rows.is_empty() {
+        return String::new();
+    }
+    let mut out = format!("{}{}", line(format::MEASURES), render(&grid));
+    for note in format::measure_notes(results) {
+        wrap(&mut out, &note, "");
+    }
+    out
+}
+
+/// A table under a heading.
+pub fn titled(title: &str, grid: &Grid) -> String {
+    format!("{}{}", line(title), groups(grid).iter().map(render).collect::<Vec<_>>().join("\n"))
 }
 
 /// The comparison table of one scorer under its heading, with a line on how to read it.

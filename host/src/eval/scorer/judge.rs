@@ -115,14 +115,19 @@ fn prompt(question: &Json, place: &str, rule: &Rule, answer: &str) -> Result<Str
     let truth = shown(question, if rule.boxes { "answer_bbox" } else { "answer" }, place)?;
     let text = input::text(question, "text", place)?;
     let asked = if rule.boxes { text } else { text.rsplit_once('\n').map_or("", |(asked, _)| asked) };
+    Ok(message(asked, &truth, rule, answer))
+}
+
+/// The user message for one answer: what was asked, without its instruction, and the right answer.
+pub fn message(asked: &str, truth: &str, rule: &Rule, answer: &str) -> String {
     let Rule { role, prompt, .. } = rule;
     let sections = [
         ("[Context]\n[Question]".to_owned(), asked, String::new()),
-        ("[Ground truth answer]".to_owned(), &truth, "[End of ground truth answer]\n\n".to_owned()),
+        ("[Ground truth answer]".to_owned(), truth, "[End of ground truth answer]\n\n".to_owned()),
         (format!("[{role}]"), answer, format!("[End of {role}]\n\n")),
         ("[System]".to_owned(), prompt, String::new()),
     ];
-    Ok(sections.map(|(head, body, tail)| format!("{head}\n{body}\n\n{tail}")).concat())
+    sections.map(|(head, body, tail)| format!("{head}\n{body}\n\n{tail}")).concat()
 }
 
 /// A value as Python's `str` shows it.

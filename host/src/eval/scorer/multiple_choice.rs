@@ -31,7 +31,7 @@ pub(super) fn chosen(parsed: &str, count: usize) -> Option<usize> {
 }
 
 /// The right option: a letter, or the option's text.
-fn target(reference: &Reference) -> Option<usize> {
+pub(super) fn target(reference: &Reference) -> Option<usize> {
     let answer = reference.target()?.trim();
     let letter = OPTIONS.iter().position(|option| option.eq_ignore_ascii_case(answer));
     letter.or_else(|| reference.options.iter().position(|option| option == answer))

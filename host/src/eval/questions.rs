@@ -1,0 +1,53 @@
+//! The test questions of a run as they are kept beside its answers, so that these can be scored again without the data, the plugins or a
+//! GPU: one file a task, one JSON object a line, in the order of the answers.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::scorer::{Metric, Reference};
+use crate::files;
+
+/// Where they lie in a run's folder.
+pub const FOLDER: &str = "references/zero-shot/questions";
+
+/// A question with all that scoring needs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KeptQuestion {
+    pub question_id: String,
+    /// As the model was asked, without its conversation template.
+    pub prompt: String,
+    /// The last line of the prompt is an instruction.
+    #[serde(default)]
+    pub instructed: bool,
+    pub metric: Metric,
+    #[serde(flatten)]
+    pub reference: Reference,
+    /// The answer of the blind baseline.
+    pub blind: String,
+    /// The dataset scores its answers by a rule of its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub scored_by_dataset: bool,
+}
+
+/// The file of a task in a run's folder.
+pub fn path(run: &Path, task: &str) -> PathBuf {
+    run.join(FOLDER).join(format!("{task}.jsonl"))
+}
+
+/// Writes a task's questions; a reader never sees half of them.
+///
+/// # Errors
+/// That the file cannot be written.
+pub fn write(path: &Path, questions: &[KeptQuestion]) -> std::io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    let mut file = std::io::BufWriter::new(files::temporary(folder)?);
+    for question in questions {
+        serde_json::to_writer(&mut file, question)?;
+        file.write_all(b"\n")?;
+    }
+    file.into_inner().map_err(std::io::IntoInnerError::into_error)?.persist(path)?;
+    Ok(())
+}
