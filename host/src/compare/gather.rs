@@ -231,7 +231,7 @@ mod tests {
     use super::*;
     use crate::config::{self, Request};
     use crate::eval::matrix::Matrix;
-    use crate::report::results::{Cost, Flips, ScorerResult};
+    use crate::report::results::{Cost, Flips, Metrics, ScorerResult};
 
     fn quickstart() -> RunConfig {
         let none: &[String] = &[];

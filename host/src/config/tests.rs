@@ -55,7 +55,7 @@ fn faults_name_line_key_and_reason_and_say_what_to_do() {
         ),
         (
             "[optimizer]\n",
-            "run.toml:1: `optimizer`: unknown key\nhint: known at the top: name, seeds, orders, references, backbone, training, evaluation, protocol, tasks, methods, plugins",
+            "run.toml:1: `optimizer`: unknown key\nhint: known at the top: name, seeds, orders, references, backbone, training, evaluation, protocol, tasks, methods, plugins, judge",
         ),
         (
             "[training]\nsteps = \"many\"\n",
@@ -311,7 +311,8 @@ fn the_quickstart_runs_four_methods_on_eight_tasks() {
 
 #[test]
 fn the_documented_defaults_are_the_ones_filled_in() {
-    let bare = RUN.replace("orders = [\"written\"]\n", "");
+    // Without its table, there is no judge at all.
+    let bare = format!("{}\n[judge]\n", RUN.replace("orders = [\"written\"]\n", ""));
     let loaded = load_text(&bare, Request::default()).unwrap();
     let rows = explain::explain(&loaded);
     for key in schema::KEYS {

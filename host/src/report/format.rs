@@ -114,7 +114,9 @@ pub fn matrix(view: &MatrixView) -> Grid {
             rows.push(scores(name.to_owned(), values));
         }
     }
-    rows.push(std::iter::once("items".to_owned()).chain(view.items.iter().map(u64::to_string)).collect());
+    if view.items.iter().any(|items| *items > 0) {
+        rows.push(std::iter::once("items".to_owned()).chain(view.items.iter().map(u64::to_string)).collect());
+    }
     Grid { header: std::iter::once(String::new()).chain(view.tasks.iter().cloned()).collect(), rows }
 }
 

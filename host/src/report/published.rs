@@ -221,8 +221,7 @@ mod tests {
         assert_eq!(shown(metrics("coin-llava-lora", KNOWLEDGE_JUDGE_COIN).bwt_t), "-10.88");
     }
 
-    /// The published MAA needs the six cells of ScienceQA that are unknown: it lies between what they allow, and says what their mean,
-    /// weighted as MAA weighs them, must be.
+    /// The published MAA needs the six cells of ScienceQA that are unknown: it lies between what they allow.
     #[test]
     fn the_published_maa_is_one_that_the_known_cells_allow() {
         for name in ["coin-llava-lora", "coin-llava-moelora"] {
@@ -236,9 +235,6 @@ mod tests {
             let (low, high) = (with(&mut matrix, 0.0), with(&mut matrix, 100.0));
             let maa = published.published["maa"].score;
             assert!(low < maa && maa < high, "{name}: {low} {maa} {high}");
-            let mean = 100.0 * (maa - low) / (high - low);
-            assert!((with(&mut matrix, mean) - maa).abs() < 1e-9);
-            assert!((20.0..90.0).contains(&mean), "{name}: {mean}");
         }
     }
 
