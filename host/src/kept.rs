@@ -32,10 +32,13 @@ pub struct Answered<'a> {
 /// A score in percent and the number of items that it is the mean of.
 pub type Scored = (f64, u64);
 
+/// Scores a task's answers.
+pub type Score<'a> = Box<dyn Fn(&Answered) -> Result<Scored> + 'a>;
+
 /// What is computed from answers, under the name that it has in the results.
 pub struct Column<'a> {
     pub name: &'static str,
-    pub score: Box<dyn Fn(&Answered) -> Result<Scored> + 'a>,
+    pub score: Score<'a>,
 }
 
 impl Column<'_> {
