@@ -14,6 +14,7 @@ pub mod manifest;
 pub mod memory;
 pub mod message;
 mod metrics_file;
+pub mod outlook;
 pub mod plan;
 pub mod process;
 pub mod progress;

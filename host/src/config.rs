@@ -28,7 +28,7 @@ pub use load::{Loaded, QUICKSTART, Request, load};
 pub use origin::{Origin, Origins};
 pub use resolved::{
     Backbone, Device, Dtype, Evaluation, Location, Method, Order, Plugins, Protocol, Reference,
-    ReferenceKind, RunConfig, Scheduler, StackEntry, Task, Training, Trust,
+    ReferenceKind, RunConfig, Scheduler, Shape, StackEntry, Task, Training, Trust,
 };
 
 #[cfg(test)]

@@ -8,11 +8,12 @@ use serde::Serialize;
 
 use crate::cli::output::Output;
 use crate::compare::arguments::CompareArguments;
+use crate::compare::outlook::{self, Outlook};
 use crate::compare::plan::Plan;
 use crate::compare::protocol::Refusal;
 use crate::compare::stop::Stop;
 use crate::compare::{self, Refused};
-use crate::config::{self, Origins, Request, RunConfig, plugin_key};
+use crate::config::{self, Location, Origins, Request, RunConfig, plugin_key};
 use crate::report::results::Results;
 use crate::report::tables;
 
@@ -21,6 +22,12 @@ use crate::report::tables;
 struct PlanAndRefusals<'c> {
     #[serde(flatten)]
     plan: Plan,
+    /// Estimates; left out where the model's shape or the size of the data is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outlook: Option<Outlook>,
+    /// What could not be checked, since it is not there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    absent: Vec<String>,
     /// `null` where the check itself failed.
     refusals: Option<&'c Vec<Refusal>>,
 }
@@ -50,9 +57,12 @@ pub(crate) struct CompareCommand {
     /// Cells at a time [default: one on a GPU, else as many as the cores carry]
     #[arg(long, short, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
-    /// Print the cells and stop
+    /// Print the cells and what they will take, check what is there, and stop
     #[arg(long)]
     dry_run: bool,
+    /// Operations a second, in 10^12, that estimates of time reckon with [default: 300]
+    #[arg(long, value_name = "NUMBER", requires = "dry_run", value_parser = tflops)]
+    tflops: Option<f64>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -81,6 +91,11 @@ fn seed(text: &str) -> Result<u64, String> {
     })
 }
 
+fn tflops(text: &str) -> Result<f64, String> {
+    let number = text.trim().parse::<f64>().ok().filter(|number| number.is_finite() && *number > 0.0);
+    number.ok_or_else(|| String::from("a number above 0, in 10^12 operations a second: `300`"))
+}
+
 /// Refused methods with the places of the keys that their plugins do not know.
 fn located(error: anyhow::Error, config: &RunConfig, origins: &Origins) -> anyhow::Error {
     match error.downcast::<Refused>() {
@@ -94,6 +109,21 @@ fn located(error: anyhow::Error, config: &RunConfig, origins: &Origins) -> anyho
         }
         Err(error) => error,
     }
+}
+
+/// Folders of weights and data that are not there.
+fn absent(config: &RunConfig) -> Vec<String> {
+    let roots = config.tasks.iter().map(|(_, task)| &task.root);
+    let mut absent: Vec<String> = Vec::new();
+    for place in [&config.backbone.path].into_iter().chain(roots) {
+        if let Location::Folder(folder) = place
+            && !folder.exists()
+            && !absent.contains(&folder.display().to_string())
+        {
+            absent.push(folder.display().to_string());
+        }
+    }
+    absent
 }
 
 impl CompareCommand {
@@ -146,8 +176,21 @@ impl CompareCommand {
     /// Prints what would be done, what it would cost, and what is refused; nothing is written.
     fn plan(&self, arguments: &CompareArguments, output: &Output) -> anyhow::Result<ExitCode> {
         let plan = Plan::new(&arguments.config);
+        let outlook = outlook::of(&arguments.config, self.tflops.map(|number| number * 1e12));
         if !self.json {
             output.data(&plan.to_string())?;
+            if let Some(outlook) = &outlook {
+                output.data(&outlook.to_string())?;
+            }
+        }
+        let absent = absent(&arguments.config);
+        // A plan for another machine: without an estimate there is nothing to say of what is missing but that.
+        if outlook.is_some() && !absent.is_empty() {
+            output.note(&format!("not checked, since it is not here: {}", absent.join(", ")));
+            if self.json {
+                output.json(&PlanAndRefusals { plan, outlook, absent, refusals: None })?;
+            }
+            return Ok(ExitCode::SUCCESS);
         }
         let checked = compare::check(arguments);
         if self.json {
@@ -155,7 +198,7 @@ impl CompareCommand {
                 Ok(checked) => Some(&checked.refusals),
                 Err(error) => error.downcast_ref::<Refused>().map(|refused| &refused.refusals),
             };
-            output.json(&PlanAndRefusals { plan, refusals })?;
+            output.json(&PlanAndRefusals { plan, outlook, absent, refusals })?;
         }
         for refusal in &checked?.refusals {
             output.error(&refusal.to_string());

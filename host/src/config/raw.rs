@@ -53,6 +53,7 @@ pub enum RawReference {
 #[serde(deny_unknown_fields, default)]
 pub struct RawBackbone {
     pub path: Option<String>,
+    pub shape: Option<crate::config::Shape>,
     pub device: Option<String>,
     pub dtype: Option<crate::config::Dtype>,
 }
@@ -108,6 +109,7 @@ pub struct RawTask {
     pub instruction: Option<String>,
     pub metric: Option<Metric>,
     pub max_new_tokens: Option<usize>,
+    pub accumulate: Option<usize>,
     pub template: Option<String>,
     pub config: Option<toml::Table>,
 }

@@ -136,6 +136,7 @@ impl Resolver<'_> {
         })?;
         Ok(Backbone {
             path: self.location("backbone.path", path)?,
+            shape: raw.shape,
             device,
             dtype: raw.dtype.unwrap_or(Dtype::Float32),
         })
@@ -228,6 +229,7 @@ impl Resolver<'_> {
             instruction: raw.instruction.clone().unwrap_or_else(|| "original".into()),
             metric: raw.metric,
             max_new_tokens: raw.max_new_tokens.unwrap_or(evaluation.max_new_tokens),
+            accumulate: raw.accumulate,
             template: raw.template.clone(),
             config: raw.config.clone().unwrap_or_default(),
         })

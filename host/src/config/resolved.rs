@@ -77,8 +77,20 @@ pub enum ReferenceKind {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Backbone {
     pub path: Location,
+    /// For estimates, where the checkpoint is not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shape: Option<Shape>,
     pub device: Device,
     pub dtype: Dtype,
+}
+
+/// The size of a model that need not be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Shape {
+    #[serde(rename = "llava-1.5-7b")]
+    Llava7b,
+    #[serde(rename = "llava-1.5-13b")]
+    Llava13b,
 }
 
 /// Something embedded in the program, or a folder (absolute).
@@ -186,10 +198,17 @@ pub struct Training {
     pub warmup_ratio: f64,
     /// Global gradient norm; 0 does not clip.
     pub clip_norm: f64,
-    /// Micro-batches an optimizer step.
+    /// Micro-batches an optimizer step, where the task does not say.
     pub accumulate: usize,
     /// CPU threads of a cell.
     pub threads: usize,
+}
+
+impl Training {
+    /// Micro-batches an optimizer step of a stage: of its task, where it has one task that says so.
+    pub fn accumulate_of(&self, task: Option<&Task>) -> usize {
+        task.and_then(|task| task.accumulate).unwrap_or(self.accumulate)
+    }
 }
 
 /// The learning rate after the warm-up.
@@ -243,6 +262,9 @@ pub struct Task {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metric: Option<Metric>,
     pub max_new_tokens: usize,
+    /// As the training says where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accumulate: Option<usize>,
     /// The backbone's own where not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,

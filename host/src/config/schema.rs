@@ -108,6 +108,12 @@ pub const KEYS: &[Key] = &[
         "Checkpoint folder (config.json, safetensors, tokenizer.json) or an embedded backbone: `builtin:tiny`.",
     ),
     key(
+        "backbone.shape",
+        Choice(&["llava-1.5-7b", "llava-1.5-13b"]),
+        Words("that of the checkpoint"),
+        "Shape of the model for the estimates of `compare --dry-run` where the checkpoint is not there.",
+    ),
+    key(
         "backbone.device",
         Form("`auto`, `cpu`, `cuda` or `cuda:INDEX`"),
         Value("\"auto\""),
@@ -247,6 +253,12 @@ pub const KEYS: &[Key] = &[
         Count { least: 1 },
         Words("as `evaluation.max_new_tokens`"),
         "Longest answer in tokens.",
+    ),
+    key(
+        "tasks.*.accumulate",
+        Count { least: 1 },
+        Words("as `training.accumulate`"),
+        "Micro-batches that one optimizer step of this task's stage gathers.",
     ),
     key("tasks.*.template", Text, Words("as the backbone says"), "Conversation template of this task alone."),
     key("tasks.*.config", Open, Value("{}"), "Keys for the dataset adapter, which checks them."),

@@ -208,6 +208,16 @@ impl<'a> Cell<'a> {
         self.samples.borrow_mut().retain(|reference, _| kept(*reference));
     }
 
+    /// Micro-batches of one optimizer step at a stage.
+    pub fn accumulate(&self, stage: usize) -> usize {
+        let config = &self.world.config;
+        let task = match &self.stages[stage][..] {
+            [task] => config.task(&self.world.tasks[*task].name),
+            _ => None,
+        };
+        config.training.accumulate_of(task)
+    }
+
     /// A training batch of these samples.
     pub fn batch(&self, references: &[u64]) -> Result<TrainingBatch> {
         ensure!(!references.is_empty(), "a batch needs at least one sample");

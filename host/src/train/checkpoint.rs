@@ -229,7 +229,7 @@ fn restore_running(cell: &Cell, stage: usize, state: RunningState, take: &mut Ta
     let mut plan = BatchPlan::new(cell)?;
     plan.draw_phases(cell, &state.segments)?;
     // Where its last step left it: draws after the stage's last step depend on it.
-    let micro_batch = cell.world.config.training.accumulate.saturating_sub(1);
+    let micro_batch = cell.accumulate(stage).saturating_sub(1);
     let step = state.step.saturating_sub(1);
     cell.position.set(Position { stage, step, steps: plan.steps, micro_batch });
     let segment = state

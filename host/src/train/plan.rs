@@ -34,8 +34,9 @@ impl BatchPlan {
             training.batch_size
         );
         let steps = steps(cell, stage, samples.len());
-        let batches = draw(cell, &samples, steps * training.accumulate, "order", &[stage as u64])?;
-        Ok(BatchPlan { steps, batches, accumulate: training.accumulate })
+        let accumulate = cell.accumulate(stage);
+        let batches = draw(cell, &samples, steps * accumulate, "order", &[stage as u64])?;
+        Ok(BatchPlan { steps, batches, accumulate })
     }
 
     /// Draws the batches of phases that have samples of their own.
@@ -94,8 +95,8 @@ pub fn steps(cell: &Cell, stage: usize, samples: usize) -> usize {
     match (training.steps, training.epochs) {
         (Some(steps), _) => steps * cell.stages[stage].len(),
         (None, epochs) => {
-            let batches =
-                samples as f64 * epochs.unwrap_or(1.0) / (training.batch_size * training.accumulate) as f64;
+            let batches = samples as f64 * epochs.unwrap_or(1.0)
+                / (training.batch_size * cell.accumulate(stage)) as f64;
             (batches.ceil() as usize).max(1)
         }
     }

@@ -148,7 +148,8 @@ pub fn step(cell: &Cell, strategies: &mut Strategies, running: &mut Running) -> 
         gradient_norm: 0.0,
         fresh_rows: 0,
     };
-    for micro_batch in 0..training.accumulate {
+    let accumulate = cell.accumulate(cell.position.get().stage);
+    for micro_batch in 0..accumulate {
         let position = Position { step: running.step, micro_batch, ..cell.position.get() };
         cell.position.set(position);
         let rows = compose(cell, strategies, running.plan.batch(running.step, micro_batch), &mut report)?;
@@ -165,7 +166,7 @@ pub fn step(cell: &Cell, strategies: &mut Strategies, running: &mut Running) -> 
             add_terms(cell, *entry, own, &mut terms)?;
         }
         let loss = total(cell, &task_loss, &terms, &mut report)?;
-        loss.f_div_scalar(training.accumulate as f64)?.f_backward()?;
+        loss.f_div_scalar(accumulate as f64)?.f_backward()?;
     }
     for (entry, strategy) in strategies.iter_mut() {
         let services = StrategyServices::new(cell, *entry, Hook::AfterBackward, None);
@@ -305,13 +306,13 @@ fn total(cell: &Cell, task_loss: &Tensor, terms: &Terms, report: &mut StepReport
             adapters.join(", ")
         );
     }
-    report.task_loss += value / cell.world.config.training.accumulate as f64;
+    report.task_loss += value / cell.accumulate(at.stage) as f64;
     let mut loss = match terms.iter().any(|(_, _, replaces)| *replaces) {
         true => task_loss.f_zeros_like()?,
         false => task_loss.shallow_clone(),
     };
     for (name, term, _) in terms {
-        let value = term.f_double_value(&[])? / cell.world.config.training.accumulate as f64;
+        let value = term.f_double_value(&[])? / cell.accumulate(at.stage) as f64;
         match report.terms.iter_mut().find(|(known, _)| known == name) {
             Some((_, sum)) => *sum += value,
             None => report.terms.push((name.clone(), value)),
