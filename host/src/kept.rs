@@ -19,7 +19,7 @@ use crate::eval::scorer::{Scorer, score};
 use crate::eval::{measure, metrics};
 use crate::files;
 use crate::report::html;
-use crate::report::results::{FILE_NAME, Results, ScorerResult, Status};
+use crate::report::results::{FILE_NAME, Joint, Results, ScorerResult, Status};
 pub use answers::KeptAnswer;
 
 /// One task's questions and answers at one place of a run.
@@ -54,6 +54,8 @@ pub struct KeptRun {
     pub results: Results,
     /// By task.
     questions: BTreeMap<String, Vec<KeptQuestion>>,
+    /// Seeds of joint trainings that the results have as read.
+    known_joint: Vec<u64>,
     _lock: File,
 }
 
@@ -62,6 +64,8 @@ enum Place {
     ZeroShot,
     /// A row of `References::joint`.
     Joint(u64),
+    /// A row of `References::single`, and the task by number.
+    Single(u64, usize),
     /// A cell by number, and its stage.
     Stage(usize, usize),
 }
@@ -97,7 +101,9 @@ impl KeptRun {
             })?;
             questions.insert(task.clone(), of_task);
         }
-        Ok(KeptRun { folder: folder.to_path_buf(), results, questions, _lock: lock })
+        let joint = results.references.values().flat_map(|known| &known.joint);
+        let known_joint = joint.map(|joint| joint.seed).collect();
+        Ok(KeptRun { folder: folder.to_path_buf(), results, questions, known_joint, _lock: lock })
     }
 
     /// The run's folder.
@@ -184,23 +190,23 @@ impl KeptRun {
         if let Some(reference) = self.results.references.get_mut(name) {
             reference.zero_shot.clear();
             reference.joint.clear();
+            reference.single.clear();
         }
     }
 
     fn places(&self) -> Vec<(Place, PathBuf)> {
         let references = self.folder.join("references");
         let mut places = vec![(Place::ZeroShot, references.join("zero-shot/predictions"))];
-        let mut seeds: Vec<u64> = std::fs::read_dir(references.join("joint"))
-            .into_iter()
-            .flatten()
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-            .collect();
+        let mut seeds = seeds(&references.join("joint"));
+        seeds.extend(&self.known_joint);
         seeds.sort_unstable();
+        seeds.dedup();
         places.extend(
             seeds
                 .iter()
                 .map(|&seed| (Place::Joint(seed), references.join(format!("joint/{seed}/predictions/0")))),
         );
+        places.extend(self.singles(&references));
         for (number, cell) in
             self.results.cells.iter().enumerate().filter(|(_, cell)| cell.status != Status::Pending)
         {
@@ -215,8 +221,20 @@ impl KeptRun {
     fn tasks_of(&self, place: &Place) -> &[String] {
         match place {
             Place::Stage(cell, _) => self.results.tasks_of(&self.results.cells[*cell]),
+            Place::Single(_, task) => &self.results.tasks[*task..=*task],
             _ => &self.results.tasks,
         }
+    }
+
+    fn singles(&self, references: &Path) -> Vec<(Place, PathBuf)> {
+        let mut places = Vec::new();
+        for seed in seeds(&references.join("single")) {
+            for (number, task) in self.results.tasks.iter().enumerate() {
+                let folder = references.join(format!("single/{seed}/{task}/predictions/0"));
+                places.push((Place::Single(seed, number), folder));
+            }
+        }
+        places
     }
 
     /// The answers to a task's questions; none where the stage is not answered yet.
@@ -229,7 +247,8 @@ impl KeptRun {
         }
         let expected = match place {
             Place::ZeroShot => true,
-            Place::Joint(_) => false,
+            Place::Joint(seed) => self.known_joint.contains(seed),
+            Place::Single(..) => false,
             Place::Stage(cell, _) => self.results.cells[*cell].status == Status::Done,
         };
         match expected && !path.is_file() {
@@ -252,12 +271,11 @@ impl KeptRun {
             }
             Place::Joint(seed) => {
                 let known = &mut self.results.references.entry(name.to_owned()).or_default().joint;
-                if !known.iter().any(|joint| joint.seed == *seed) {
-                    known.push(crate::report::results::Joint { seed: *seed, scores: vec![None; tasks] });
-                }
-                if let Some(joint) = known.iter_mut().find(|joint| joint.seed == *seed) {
-                    joint.scores[task] = Some(percent);
-                }
+                Joint::put(known, *seed, Some(task), Some(percent), tasks);
+            }
+            Place::Single(seed, task) => {
+                let known = &mut self.results.references.entry(name.to_owned()).or_default().single;
+                Joint::put(known, *seed, Some(*task), Some(percent), tasks);
             }
             Place::Stage(cell, stage) => {
                 let cell = &mut self.results.cells[*cell];
@@ -300,6 +318,15 @@ fn value(name: &str, question: &KeptQuestion, text: &str) -> Option<f64> {
     }
     let computed = measure::of(question.metric, text, &question.reference);
     computed.into_iter().find(|(known, _)| *known == name).map(|(_, value)| value)
+}
+
+/// The seeds that name folders in a folder, in order.
+fn seeds(folder: &Path) -> Vec<u64> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    let mut seeds: Vec<u64> =
+        entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    seeds.sort_unstable();
+    seeds
 }
 
 fn bad(message: String) -> anyhow::Error {

@@ -112,3 +112,46 @@ fn a_run_stands_beside_published_results() {
         fs::read(format!("{run}/report.html")).expect("the run's own")
     );
 }
+
+/// The plan of every shipped configuration of CoIN, in a place without data or weights.
+#[test]
+fn the_configurations_of_coin_are_planned_without_data_or_weights() {
+    let configs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs");
+    let mut seen_any = 0;
+    for entry in fs::read_dir(configs).expect("configs") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+        if !name.starts_with("coin-llava-") {
+            continue;
+        }
+        seen_any += 1;
+        // From another folder: neither weights nor data lie beside it.
+        let workspace =
+            Workspace::new().file(&format!("{name}.toml"), &fs::read_to_string(&path).expect("a file"));
+        let file = format!("{name}.toml");
+        let (code, plan, stderr) = seen(&workspace, &["compare", &file, "--dry-run"]);
+        assert_eq!(code, Some(0), "{name}: {stderr}");
+        let volume = name.ends_with("volume");
+        for (task, steps, rows) in
+            [("scienceqa", 15, 896), ("imagenet", 127, 1024), ("gqa", 188, 384), ("ocrvqa", 258, 640)]
+        {
+            let line =
+                plan.lines().find(|line| line.trim_start().starts_with(&format!("{task} "))).expect("a line");
+            assert!(line.contains(&format!("of {rows} rows")), "{name}: {line}");
+            assert!(volume || line.contains(&format!(" {steps} steps")), "{name}: {line}");
+        }
+        for part in ["estimates", "TFLOP/s", "memory: ", "disk: ", "2 cells"] {
+            assert!(plan.contains(part), "{name}, {part}: {plan}");
+        }
+        assert!(stderr.contains("not checked, since it is not here"), "{stderr}");
+        assert!(!workspace.path().join("runs").exists());
+        let (_, fast, _) = seen(&workspace, &["compare", &file, "--dry-run", "--json", "--tflops", "600"]);
+        let (_, usual, _) = seen(&workspace, &["compare", &file, "--dry-run", "--json"]);
+        let seconds = |text: &str| -> f64 {
+            let value: Value = serde_json::from_str(text).expect("JSON");
+            value["outlook"]["train_seconds"].as_f64().expect("a time")
+        };
+        assert!((2.0 * seconds(&fast) / seconds(&usual) - 1.0).abs() < 1e-9);
+    }
+    assert_eq!(seen_any, 6);
+}

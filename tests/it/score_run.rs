@@ -172,3 +172,37 @@ fn bad_predictions_are_refused_or_counted_aloud() {
         assert!(code == 0 || stderr.contains("hint:"), "{stderr}");
     }
 }
+
+/// Each task trained alone, beside the joint training, and what that says of a method; scored again it is the same.
+#[test]
+fn single_task_references_are_trained_when_asked_for() {
+    let workspace =
+        workspace(&SMALL.replace("references = [\"joint\"]", "references = [\"joint\", \"single\"]"));
+    let printed = succeed(compare(&workspace, &["--methods", "lora", "--set", "training.steps=2"]));
+    assert!(printed.lines().any(|line| line.starts_with("single ")), "{printed}");
+    let out = workspace.path().join("out");
+    let found = Results::read(&out).expect("results.json");
+    for (name, result) in &found.cells[0].scorers {
+        let single = &found.references[name].single;
+        assert_eq!((single.len(), single[0].seed, single[0].scores.len()), (1, 0, 2), "{name}");
+        let alone: f64 = single[0].scores.iter().map(|score| score.expect("trained")).sum();
+        let learned: f64 = result.matrix.diagonal().expect("learned").iter().sum();
+        let expected = (alone - learned) / 2.0;
+        assert!((result.metrics.intransigence_single.expect("known") - expected).abs() < 1e-9, "{name}");
+        // A stream begins as its first task alone does.
+        assert_eq!(single[0].scores[0], result.matrix.get(0, 0), "{name}");
+    }
+    for task in ["imagenet", "grounding"] {
+        assert!(
+            out.join(format!("references/single/0/{task}/predictions/0/{task}.jsonl")).is_file(),
+            "{task}"
+        );
+    }
+    let output = workspace.command(&["score", "--run", "out"]).output().expect("coin-host starts");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(Results::read(&out).expect("results.json"), found);
+    let again = compare(&workspace, &["--methods", "lora", "--set", "training.steps=2"])
+        .output()
+        .expect("coin-host starts");
+    assert!(text(&again.stderr).contains("nothing to do"), "{}", text(&again.stderr));
+}

@@ -175,8 +175,13 @@ impl CompareCommand {
 
     /// Prints what would be done, what it would cost, and what is refused; nothing is written.
     fn plan(&self, arguments: &CompareArguments, output: &Output) -> anyhow::Result<ExitCode> {
-        let plan = Plan::new(&arguments.config);
+        let mut plan = Plan::new(&arguments.config);
         let outlook = outlook::of(&arguments.config, self.tflops.map(|number| number * 1e12));
+        if let Some(outlook) = &outlook {
+            let steps: usize = outlook.tasks.iter().map(|task| task.steps).sum();
+            plan.steps = Some((steps as f64 * outlook.trainings) as usize);
+            plan.answers = outlook.answers as usize;
+        }
         if !self.json {
             output.data(&plan.to_string())?;
             if let Some(outlook) = &outlook {

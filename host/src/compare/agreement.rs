@@ -108,7 +108,11 @@ fn check_names(asked: &RunConfig, named: &[String]) -> Result<()> {
 fn has_finished(results: &Results, config: &RunConfig, method: &str) -> bool {
     let is_reference = config.references.iter().any(|reference| reference.method == method);
     results.cells.iter().any(|cell| cell.method == method && cell.status == Status::Done)
-        || is_reference && results.references.values().any(|reference| !reference.joint.is_empty())
+        || is_reference
+            && results
+                .references
+                .values()
+                .any(|reference| !reference.joint.is_empty() || !reference.single.is_empty())
 }
 
 /// The first plugin of a list that is another one now.

@@ -83,8 +83,11 @@ impl Gathered {
             self.results.references.clear();
             folders.push(PathBuf::from("references"));
         } else if config.references.iter().any(|reference| methods.contains(&reference.method)) {
-            self.results.references.values_mut().for_each(|reference| reference.joint.clear());
-            folders.push(Path::new("references").join("joint"));
+            for reference in self.results.references.values_mut() {
+                reference.joint.clear();
+                reference.single.clear();
+            }
+            folders.extend(["joint", "single"].map(|kind| Path::new("references").join(kind)));
         }
         for folder in folders.iter().map(|folder| self.out.join(folder)).filter(|folder| folder.is_dir()) {
             std::fs::remove_dir_all(&folder)
@@ -102,9 +105,15 @@ impl Gathered {
             rows.iter().filter(|row| row.iter().any(Option::is_some)).count()
         };
         let of_cells: usize = self.asked().map(answered).sum();
-        let joint = self.scored_references().next().map_or(&[][..], |reference| &reference.joint);
+        let first = self.scored_references().next();
         let references = &self.plan.references;
-        let trained = references.iter().filter(|(_, seed)| joint.iter().any(|known| known.seed == *seed));
+        let is_there = |(name, seed): &&(String, u64)| {
+            let runs =
+                first.map(|first| if name.starts_with("joint") { &first.joint } else { &first.single });
+            let run = runs.and_then(|runs| runs.iter().find(|run| run.seed == *seed));
+            run.is_some_and(|run| run.scores.iter().all(Option::is_some))
+        };
+        let trained = references.iter().filter(is_there);
         (of_cells + trained.count(), self.plan.cells.len() * tasks + references.len())
     }
 
@@ -130,6 +139,13 @@ impl Gathered {
             }
             Work::Joint { seed, .. } => {
                 there(&|reference| reference.joint.iter().any(|joint| joint.seed == *seed))
+            }
+            Work::Single { seed, task, .. } => {
+                let place = self.results.tasks.iter().position(|known| known == task);
+                let score = |single: &Joint| single.scores.get(place?).copied().flatten();
+                there(&|reference| {
+                    reference.single.iter().any(|single| single.seed == *seed && score(single).is_some())
+                })
             }
             // A run of an earlier host did not keep its questions.
             Work::ZeroShot => {
@@ -164,6 +180,15 @@ impl Gathered {
             }
             _ if result.status == Status::Failed => {
                 self.failures.push((work.name(), result.error.unwrap_or_default()));
+            }
+            Work::Single { seed, task, .. } => {
+                let tasks = &self.results.tasks;
+                let place = tasks.iter().position(|known| known == task);
+                for (scorer, scores) in result.scorers {
+                    let single = &mut self.results.references.entry(scorer).or_default().single;
+                    let score = scores.matrix.rows.last().and_then(|row| row.first().copied().flatten());
+                    Joint::put(single, *seed, place, score, tasks.len());
+                }
             }
             _ => {
                 for (scorer, scores) in result.scorers {

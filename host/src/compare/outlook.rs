@@ -49,6 +49,8 @@ pub struct Outlook {
     pub tasks: Vec<TaskOutlook>,
     /// Models that are trained: cells, and references as parts of one.
     pub trainings: f64,
+    /// Items answered in all.
+    pub answers: f64,
     /// Of one method: the largest.
     pub trainable_parameters: f64,
     pub weight_bytes: f64,
@@ -91,6 +93,7 @@ pub fn of(config: &RunConfig, operations_per_second: Option<f64>) -> Option<Outl
     let kept = trainable * 4.0;
     Some(Outlook {
         trainings: cells + joint,
+        answers,
         trainable_parameters: trainable,
         weight_bytes: element * (sizes.language + 2.0 * sizes.head + sizes.projector + sizes.tower),
         optimizer_bytes: 16.0 * trainable,
@@ -227,7 +230,7 @@ impl fmt::Display for Outlook {
         writeln!(f, "  {:width$}  {steps:>6} steps a training, {} trainings", "all", self.trainings)?;
         writeln!(
             f,
-            "  time: {} training and {} answering, one after another at {:.0} TFLOP/s (--tflops sets another figure)",
+            "  time: at least {} training and {} answering, one after another: by operations alone, at {:.0} TFLOP/s (--tflops sets another)",
             duration(self.train_seconds),
             duration(self.answer_seconds),
             self.operations_per_second / 1e12

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Reference, RunConfig};
+use crate::config::{Reference, ReferenceKind, RunConfig};
 use crate::report::results::{CellResult, Results};
 
 /// One method on one order with one seed.
@@ -60,7 +60,12 @@ impl Plan {
                 }
             }
         }
-        let reference = |reference: &Reference, seed| (format!("joint of {}", reference.method), seed);
+        let kind = |reference: &Reference| match reference.kind {
+            ReferenceKind::Joint => "joint",
+            ReferenceKind::Single => "single tasks",
+        };
+        let reference =
+            |reference: &Reference, seed| (format!("{} of {}", kind(reference), reference.method), seed);
         let references =
             config.seeds.iter().flat_map(|&seed| config.references.iter().map(move |r| reference(r, seed)));
         let references: Vec<(String, u64)> = references.collect();
@@ -86,7 +91,12 @@ impl Plan {
         let asked = |result: &CellResult| self.cells.iter().any(|cell| cell.is(result));
         results.cells.retain(asked);
         for reference in results.references.values_mut() {
-            reference.joint.retain(|joint| self.references.iter().any(|(_, seed)| *seed == joint.seed));
+            for (kind, runs) in [("joint", &mut reference.joint), ("single", &mut reference.single)] {
+                let is_asked = |seed: u64| {
+                    self.references.iter().any(|(name, of)| name.starts_with(kind) && *of == seed)
+                };
+                runs.retain(|run| is_asked(run.seed));
+            }
         }
         results
     }

@@ -19,6 +19,8 @@ pub enum Work {
     Cell { cell: Cell },
     /// Joint training on all tasks, as the reference of this number says.
     Joint { reference: usize, seed: u64 },
+    /// Training on one task alone, as the reference of this number says.
+    Single { reference: usize, seed: u64, task: String },
     /// Answers before any training, and the blind baselines.
     ZeroShot,
 }
@@ -29,6 +31,7 @@ impl Work {
         match self {
             Work::Cell { cell } => cell.to_string(),
             Work::Joint { seed, .. } => format!("joint/{seed}"),
+            Work::Single { seed, task, .. } => format!("single/{seed}/{task}"),
             Work::ZeroShot => String::from("zero-shot"),
         }
     }
@@ -37,7 +40,9 @@ impl Work {
     pub fn folder(&self) -> PathBuf {
         match self {
             Work::Cell { cell } => PathBuf::from("cells").join(cell.to_string()),
-            Work::Joint { .. } | Work::ZeroShot => PathBuf::from("references").join(self.name()),
+            Work::Joint { .. } | Work::Single { .. } | Work::ZeroShot => {
+                PathBuf::from("references").join(self.name())
+            }
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::compare::protocol::{Reply, Work};
 use crate::compare::stop::{LOOK, Stop, Stopped};
 use crate::compare::work_units;
 use crate::compare::world;
-use crate::config::{Location, RunConfig};
+use crate::config::{Location, ReferenceKind, RunConfig};
 use crate::report::results::FILE_NAME;
 
 /// Between two looks at silent workers.
@@ -32,8 +32,13 @@ const WATCH: Duration = Duration::from_secs(1);
 /// # Errors
 /// What keeps the run from starting. A cell that fails is part of the outcome.
 pub fn run(arguments: &CompareArguments) -> Result<Outcome> {
-    if arguments.config.references.len() > 1 {
-        let message = "more than one joint reference\nhint: `references = [\"joint:METHOD\"]` names the method whose stack it trains";
+    let references = &arguments.config.references;
+    if references
+        .iter()
+        .enumerate()
+        .any(|(at, one)| references[..at].iter().any(|other| other.kind == one.kind))
+    {
+        let message = "more than one joint reference, or more than one of single tasks\nhint: `references = [\"joint:METHOD\"]` names the method whose stack it trains";
         return Err(Refused::configuration(message.to_string()).into());
     }
     let out = &arguments.out;
@@ -141,10 +146,16 @@ fn usable(out: &Path) -> Result<()> {
 fn works(config: &RunConfig) -> Vec<Work> {
     let plan = Plan::new(config);
     let cells = plan.cells.into_iter().map(|cell: Cell| Work::Cell { cell });
-    let references = config
-        .seeds
-        .iter()
-        .flat_map(|&seed| (0..config.references.len()).map(move |reference| Work::Joint { reference, seed }));
+    let work = |(number, seed): (usize, u64)| match config.references[number].kind {
+        ReferenceKind::Joint => vec![Work::Joint { reference: number, seed }],
+        ReferenceKind::Single => {
+            let single =
+                |(task, _): &(String, _)| Work::Single { reference: number, seed, task: task.clone() };
+            config.tasks.iter().map(single).collect()
+        }
+    };
+    let numbers = |&seed: &u64| (0..config.references.len()).map(move |number| (number, seed));
+    let references = config.seeds.iter().flat_map(numbers).flat_map(work);
     cells.chain(references).chain([Work::ZeroShot]).collect()
 }
 

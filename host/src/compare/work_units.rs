@@ -18,6 +18,7 @@ pub fn of<'w>(config: &RunConfig, works: impl Iterator<Item = &'w Work>) -> Vec<
             let (method, stages, steps, answers) = match work {
                 Work::Cell { cell } => (cell.method.clone(), tasks, steps * tasks, items * tasks * tasks),
                 Work::Joint { .. } => (String::from("joint"), 1, steps * tasks, items * tasks),
+                Work::Single { .. } => (String::from("single"), 1, steps, items),
                 Work::ZeroShot => (String::from("zero-shot"), 1, 0, items * tasks),
             };
             CellWork { cell: work.name(), method, work: Units { stages, steps, answers } }

@@ -190,6 +190,24 @@ fn run(
                 &|result| tell(&Reply::Measured(Box::new(result))),
             ))
         }
+        Work::Single { reference, seed, task } => {
+            let reference = config.references.get(*reference).context("no such reference")?;
+            let column = place(config, task)?;
+            let cell = Planned { method: String::from("single"), order: task.clone(), seed: *seed };
+            Ok(cell_reply(
+                &world,
+                parts,
+                shelf,
+                &reference.stack,
+                &cell,
+                vec![vec![column]],
+                vec![column],
+                vec![task.clone()],
+                out.join(work.folder()),
+                &mut emit,
+                &|_| {},
+            ))
+        }
         Work::Joint { reference, seed } => {
             let reference = config.references.get(*reference).context("no such reference")?;
             let columns: Vec<usize> = (0..config.tasks.len()).collect();

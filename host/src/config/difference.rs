@@ -71,8 +71,7 @@ impl RunConfig {
             seeds: joined(&self.seeds, &asked.seeds, |a, b| a == b),
             orders: joined(&self.orders, &asked.orders, |a, b| a.name == b.name),
             methods: joined(&self.methods, &asked.methods, |a, b| a.0 == b.0),
-            references: if asked.references.is_empty() { &self.references } else { &asked.references }
-                .clone(),
+            references: joined(&self.references, &asked.references, |a, b| a.kind == b.kind),
             ..asked.clone()
         })
     }
@@ -85,9 +84,8 @@ impl RunConfig {
         shared.orders.sort_by(|a, b| a.name.cmp(&b.name));
         shared.methods.retain(|(name, _)| other.method(name).is_some());
         shared.methods.sort_by(|a, b| a.0.cmp(&b.0));
-        if other.references.is_empty() {
-            shared.references.clear();
-        }
+        shared.references.retain(|one| other.references.iter().any(|known| known.kind == one.kind));
+        shared.references.sort_by_key(|one| one.kind);
         shared
     }
 }

@@ -261,11 +261,15 @@ impl Resolver<'_> {
             };
             let (kind, name) =
                 text.split_once(':').map_or((text.as_str(), None), |(kind, name)| (kind, Some(name)));
-            if kind != "joint" {
-                return Err(self
-                    .fault(&key, format!("`{text}` is no reference run"))
-                    .hint("`joint` or `joint:METHOD`; zero-shot and blind scores are always there"));
-            }
+            let kind = match kind {
+                "joint" => ReferenceKind::Joint,
+                "single" => ReferenceKind::Single,
+                _ => {
+                    return Err(self
+                        .fault(&key, format!("`{text}` is no reference run"))
+                        .hint("`joint`, `single`, or either with `:METHOD`; zero-shot and blind scores are always there"));
+                }
+            };
             let (method, stack) = match name {
                 None => methods.first(),
                 Some(name) => methods.iter().find(|(known, _)| known == name),
@@ -275,11 +279,11 @@ impl Resolver<'_> {
                 self.fault(&key, format!("there is no method `{name}`"))
                     .hint(nearest::hint(name, methods.iter().map(|(name, _)| name.as_str())))
             })?;
-            if references.iter().any(|known| known.method == *method) {
-                return Err(self.fault(&key, format!("the joint run of `{method}` stands there twice")));
+            if references.iter().any(|known| known.method == *method && known.kind == kind) {
+                return Err(self.fault(&key, format!("the reference run of `{method}` stands there twice")));
             }
             let stack = stack.stack.clone();
-            references.push(Reference { kind: ReferenceKind::Joint, method: method.clone(), stack });
+            references.push(Reference { kind, method: method.clone(), stack });
         }
         Ok(references)
     }

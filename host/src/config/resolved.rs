@@ -66,11 +66,13 @@ pub struct Reference {
 }
 
 /// What a reference run does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReferenceKind {
     /// One stage on all tasks together.
     Joint,
+    /// For each task a training on it alone.
+    Single,
 }
 
 /// The frozen model.

@@ -99,7 +99,7 @@ pub const KEYS: &[Key] = &[
         "references",
         List { of: &Kind::Reference, least: 0 },
         Value("[]"),
-        "Runs that the metrics are held against. `joint` trains on all tasks at once, with the first method's stack or that of the method named. Zero-shot and blind scores are always there.",
+        "Runs that the metrics are held against. `joint` trains on all tasks at once, `single` on each task alone, with the first method's stack or that of the method named (`joint:METHOD`). Zero-shot and blind scores are always there.",
     ),
     key(
         "backbone.path",
@@ -390,7 +390,7 @@ impl Kind {
             List { of, .. } => format!("a list that is not empty: {}", of.words()),
             Pair(of) => format!("two numbers, each {}", of.words().trim_start_matches("a number ")),
             Orders => "a list of orders".into(),
-            Kind::Reference => "`joint` or `joint:METHOD`".into(),
+            Kind::Reference => "`joint`, `single`, or either with `:METHOD`".into(),
             Stack => "a list of tables, each with a `plugin`".into(),
             Open => "a table".into(),
         }

@@ -25,6 +25,9 @@ pub struct Metrics {
     pub intransigence: Option<f64>,
     /// [`plasticity`].
     pub plasticity: Option<f64>,
+    /// [`intransigence`] against training on each task alone; only where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub intransigence_single: Option<f64>,
 }
 
 impl Metrics {
@@ -39,6 +42,7 @@ impl Metrics {
             fwt: forward_transfer(matrix),
             intransigence: joint.and_then(|joint| intransigence(matrix, joint)),
             plasticity: plasticity(matrix),
+            intransigence_single: None,
         }
     }
 }
@@ -220,7 +224,7 @@ mod tests {
     }
 
     fn values(metrics: &Metrics) -> [Option<f64>; 8] {
-        let Metrics { ap, maa, bwt_t, bwt_t1, forgetting, fwt, intransigence, plasticity } = *metrics;
+        let Metrics { ap, maa, bwt_t, bwt_t1, forgetting, fwt, intransigence, plasticity, .. } = *metrics;
         [ap, maa, bwt_t, bwt_t1, forgetting, fwt, intransigence, plasticity]
     }
 

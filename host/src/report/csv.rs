@@ -19,6 +19,7 @@ pub fn cells(results: &Results) -> String {
         "fwt",
         "intransigence",
         "plasticity",
+        "intransigence_single",
         "trainable_parameters",
         "stored_bytes",
         "train_seconds",
@@ -40,10 +41,12 @@ pub fn cells(results: &Results) -> String {
                 Status::Failed => "failed",
             };
             let number = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
-            let Metrics { ap, maa, bwt_t, bwt_t1, forgetting, fwt, intransigence, plasticity } = metrics;
+            let Metrics { ap, maa, bwt_t, bwt_t1, forgetting, fwt, intransigence, .. } = metrics;
+            let Metrics { plasticity, intransigence_single, .. } = metrics;
             let mut fields = vec![cell.method.clone(), cell.order.clone(), cell.seed.to_string()];
             fields.extend([status.to_owned(), scorer.to_owned()]);
             fields.extend([ap, maa, bwt_t, bwt_t1, forgetting, fwt, intransigence, plasticity].map(number));
+            fields.push(number(intransigence_single));
             fields.push(cell.cost.trainable_parameters.to_string());
             fields.push(cell.cost.stored_bytes.to_string());
             fields.push(cell.cost.train_seconds.to_string());

@@ -28,7 +28,7 @@ pub fn comparison(results: &Results, scorer: &str) -> Grid {
 /// The metrics that need zero-shot scores or joint training; without rows where none is known.
 pub fn further(results: &Results, scorer: &str) -> Grid {
     let mut header = vec!["method".to_owned()];
-    header.extend(summary::FURTHER.iter().map(|column| column.name.to_owned()));
+    header.extend(summary::further_columns(results).iter().map(|column| column.name.to_owned()));
     let shown = |metric: &Option<Statistic>| metric.map_or(NONE.to_owned(), |metric| statistic(&metric));
     let rows = summary::further(results, scorer).into_iter();
     let rows = rows.map(|(name, metrics)| std::iter::once(name).chain(metrics.iter().map(shown)).collect());
@@ -58,7 +58,8 @@ pub fn measure_notes(results: &Results) -> Vec<String> {
 /// General knowledge and format failure in one table: a row per measure and method.
 pub fn measures(results: &Results) -> Grid {
     let mut header: Vec<String> = ["measure", "method"].map(str::to_owned).to_vec();
-    header.extend(COLUMNS.iter().chain(&summary::FURTHER).map(|column| column.name.to_owned()));
+    let further = summary::further_columns(results);
+    header.extend(COLUMNS.iter().chain(&further).map(|column| column.name.to_owned()));
     let shown = |metric: &Option<Statistic>| metric.map_or(NONE.to_owned(), |metric| statistic(&metric));
     let rows = summary::measures(results).into_iter().map(|(method, measure, _, metrics)| {
         [measure.to_owned(), method].into_iter().chain(metrics.iter().map(shown)).collect()

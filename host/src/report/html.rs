@@ -91,10 +91,12 @@ forgotten. CoIN divides the sum by the number of tasks T, GEM by T-1</dd>
 <dt>forgetting</dt><dd>how far each task ends below its best earlier score; less is better</dd>
 <dt>FWT</dt><dd>forward transfer: how far a task stands above zero-shot right before its own stage</dd>
 <dt>intransigence</dt><dd>how far a task right after its own stage stays below joint training; less is better</dd>
+<dt>intransigence (single)</dt><dd>the same against training on each task alone, where that was asked for</dd>
 <dt>plasticity</dt><dd>average score of the tasks, each right after its own stage</dd>
 <dt>params, stored</dt><dd>trained parameters; all that is carried from stage to stage, with the replay buffer</dd>
 <dt>time, memory</dt><dd>training and evaluation of one run; its greatest use of memory</dd>
 <dt>joint</dt><dd>one training on all tasks together, the usual upper bound</dd>
+<dt>single</dt><dd>a training for each task alone, where that was asked for</dd>
 <dt>zero-shot</dt><dd>the backbone before any training</dd>
 <dt>blind</dt><dd>the most frequent training answer to each question, without looking at the picture</dd>
 </dl></details>

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::eval::matrix::Matrix;
 use crate::eval::measure::{self, is_measure};
 pub use crate::eval::metrics::Metrics;
+use crate::eval::metrics::intransigence;
 pub use environment::Environment;
 pub use file::ResultsError;
 pub use judged::JudgeRecord;
@@ -184,15 +185,32 @@ pub struct References {
     /// Joint training on all tasks at once.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub joint: Vec<Joint>,
+    /// Training on each task alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub single: Vec<Joint>,
 }
 
-/// One joint training.
+/// One joint training, or one training for each task alone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Joint {
     /// The root seed.
     pub seed: u64,
     /// `[T]`.
     pub scores: Vec<Option<f64>>,
+}
+
+impl Joint {
+    /// Notes the score of one task with one seed.
+    pub fn put(runs: &mut Vec<Joint>, seed: u64, task: Option<usize>, score: Option<f64>, tasks: usize) {
+        if !runs.iter().any(|run| run.seed == seed) {
+            runs.push(Joint { seed, scores: vec![None; tasks] });
+            runs.sort_by_key(|run| run.seed);
+        }
+        let run = runs.iter_mut().find(|run| run.seed == seed);
+        if let Some(known) = run.and_then(|run| run.scores.get_mut(task?)) {
+            *known = score;
+        }
+    }
 }
 
 impl Results {
@@ -254,9 +272,14 @@ impl Results {
                 if !reference.zero_shot.is_empty() {
                     result.matrix.zero_shot = in_order(&reference.zero_shot);
                 }
-                let joint = reference.joint.iter().find(|joint| joint.seed == cell.seed);
-                let joint = joint.map(|joint| in_order(&joint.scores));
-                result.metrics = Metrics::of(&result.matrix, joint.as_deref());
+                let of_seed = |runs: &[Joint]| {
+                    let run = runs.iter().find(|run| run.seed == cell.seed);
+                    run.map(|run| in_order(&run.scores))
+                };
+                result.metrics = Metrics::of(&result.matrix, of_seed(&reference.joint).as_deref());
+                let single = of_seed(&reference.single);
+                result.metrics.intransigence_single =
+                    single.and_then(|single| intransigence(&result.matrix, &single));
             }
         }
     }

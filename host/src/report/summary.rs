@@ -30,6 +30,7 @@ impl Statistic {
 }
 
 /// A summary metric as a report column: its heading and where it is found.
+#[derive(Clone, Copy)]
 pub struct Column {
     /// The heading.
     pub name: &'static str,
@@ -54,6 +55,19 @@ pub const FURTHER: [Column; 3] = [
     Column { name: "intransigence", value: |metrics| metrics.intransigence, higher_is_better: false },
     Column { name: "plasticity", value: |metrics| metrics.plasticity, higher_is_better: true },
 ];
+
+/// Beside [`FURTHER`], where single-task references were trained.
+const SINGLE: Column = Column {
+    name: "intransigence (single)",
+    value: |metrics| metrics.intransigence_single,
+    higher_is_better: false,
+};
+
+/// [`FURTHER`], and what the run has beyond it.
+pub fn further_columns(results: &Results) -> Vec<Column> {
+    let has_single = results.references.values().any(|reference| !reference.single.is_empty());
+    FURTHER.into_iter().chain(has_single.then_some(SINGLE)).collect()
+}
 
 /// One row of the comparison.
 #[derive(Clone, Debug, PartialEq)]
@@ -103,6 +117,10 @@ pub fn rows(results: &Results, scorer: &str) -> Vec<Row> {
         if !references.joint.is_empty() {
             rows.push(reference("joint", joint, references.joint.len()));
         }
+        let single: Vec<f64> = references.single.iter().filter_map(|run| mean_of_all(&run.scores)).collect();
+        if !references.single.is_empty() {
+            rows.push(reference("single", single, references.single.len()));
+        }
     }
     for (name, scores) in [("zero-shot", zero_shot(results, scorer)), ("blind", blind(results, scorer))] {
         if scores.iter().any(Option::is_some) {
@@ -133,6 +151,7 @@ fn statistic(done: &[&CellResult], scorer: &str, column: &Column) -> Option<Stat
 
 /// Every metric of each method under each measure beside truth alignment, as `(method, measure, n, metrics)`.
 pub fn measures(results: &Results) -> Vec<(String, &'static str, usize, Vec<Option<Statistic>>)> {
+    let columns = further_columns(results);
     let mut rows = Vec::new();
     for measure in results.measures() {
         for method in results.methods() {
@@ -145,7 +164,7 @@ pub fn measures(results: &Results) -> Vec<(String, &'static str, usize, Vec<Opti
                 let said = measure::higher_is_better(measure) || column.higher_is_better;
                 if said { statistic(&done, measure, column) } else { None }
             };
-            let metrics: Vec<_> = COLUMNS.iter().chain(&FURTHER).map(metrics).collect();
+            let metrics: Vec<_> = COLUMNS.iter().chain(&columns).map(metrics).collect();
             if !done.is_empty() {
                 rows.push((method.to_owned(), measure, done.len(), metrics));
             }
@@ -156,13 +175,14 @@ pub fn measures(results: &Results) -> Vec<(String, &'static str, usize, Vec<Opti
 
 /// [`FURTHER`] of each method of which at least one is known.
 pub fn further(results: &Results, scorer: &str) -> Vec<(String, Vec<Option<Statistic>>)> {
+    let columns = further_columns(results);
     let of = |method: &str| -> Vec<Option<Statistic>> {
         let done: Vec<&CellResult> = results
             .cells
             .iter()
             .filter(|cell| cell.method == method && cell.status == Status::Done)
             .collect();
-        FURTHER.iter().map(|column| statistic(&done, scorer, column)).collect()
+        columns.iter().map(|column| statistic(&done, scorer, column)).collect()
     };
     let rows = results.methods().into_iter().map(|method| (method.to_owned(), of(method)));
     rows.filter(|(_, metrics)| metrics.iter().any(Option::is_some)).collect()

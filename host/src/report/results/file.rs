@@ -100,6 +100,7 @@ impl Results {
         }
         for (scorer, references) in &self.references {
             let joint = references.joint.iter().map(|joint| ("joint", &joint.scores));
+            let joint = joint.chain(references.single.iter().map(|single| ("single", &single.scores)));
             for (name, scores) in
                 joint.chain([("blind", &references.blind), ("zero_shot", &references.zero_shot)])
             {
