@@ -24,6 +24,14 @@ impl Split {
     }
 }
 
+/// Stands in [`Record::question`] behind each earlier turn of a conversation (ASCII's record separator): question, answer, question, ..
+/// up to the question that [`Record::answers`] answers.
+pub const TURN: char = '\u{1e}';
+
+/// A line of [`Verification::problems`] that begins with this names a file that was read, relative to the task's root folder. It is no
+/// problem: the host notes the file's content.
+pub const FILE_READ: &str = "file: ";
+
 /// One question.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Record {
@@ -31,7 +39,8 @@ pub struct Record {
     pub id: String,
     /// Path of the picture, relative to the task's root folder; none for text-only questions.
     pub image: Option<String>,
-    /// The question, without the instruction line. Options of a multiple choice question stand in it as the files have them.
+    /// The question, without the instruction line. Options of a multiple choice question stand in it as the files have them, earlier turns
+    /// of its conversation before it ([`TURN`]).
     pub question: String,
     /// The instruction line as it stands in the files.
     pub instruction: Option<String>,
@@ -61,7 +70,7 @@ pub struct DatasetDescription {
 pub struct Verification {
     /// Records of train, val and test.
     pub counts: [usize; 3],
-    /// Problems, one line each: missing and corrupt files, duplicate ids, ..
+    /// Problems, one line each: missing and damaged files, duplicate ids, ..; and the files that were read ([`FILE_READ`]).
     pub problems: Vec<String>,
 }
 

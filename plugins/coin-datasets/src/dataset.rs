@@ -4,117 +4,93 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use coin_plugin_api::{Dataset, DatasetDescription, Error, Record, Result, Split, Verification};
-use serde::{Deserialize, Serialize};
 
 use crate::file::RecordFile;
-use crate::item::Item;
-use crate::record::{Annotations, annotations, record};
+use crate::index::Layout;
+use crate::record::record;
+use crate::side::{Side, Truths};
 use crate::split::held_out;
-use crate::task::Task;
+use crate::task::Form;
 use crate::verify::verify;
 
-/// Keys of a task's `config`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Config {
-    /// Folder of the instruction files below the root: `Instructions_Original`, `Instructions_Diverse`, `Instructions_10Type`.
-    pub(crate) instructions: String,
-    /// Folder below the root that the image paths of the records start from.
-    pub(crate) images: String,
-    /// Part of the training pictures whose questions are set aside for validation, where the task has no validation file.
-    pub(crate) validation: f64,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Config {
-            instructions: String::from("Instructions_Original"),
-            images: String::from("cl_dataset"),
-            validation: 0.05,
-        }
-    }
-}
-
-/// Opens a task.
-///
-/// # Errors
-/// A wrong configuration; no folder of the task.
-pub(crate) fn open(task: &'static Task, root: &Path, config: &str) -> Result<Box<dyn Dataset>> {
-    let config: Config = coin_plugin_api::from_toml(config)?;
-    if !(0.0..1.0).contains(&config.validation) {
-        return Err(Error::config(format!(
-            "validation = {} is not in [0, 1)\nhint: 0.05 sets a twentieth of the training pictures aside, 0.0 none",
-            config.validation
-        )));
-    }
-    let folder = root.join(&config.instructions).join(task.folder);
-    if !folder.is_dir() {
-        return Err(Error::new(format!(
-            "there is no folder `{}`\nhint: `root` is the folder that holds `{}` and `{}`; both names can be set in the task's `config`",
-            folder.display(),
-            config.instructions,
-            config.images
-        )));
-    }
-    let annotations_path = task.annotations.map(|path| root.join(&config.images).join(path));
-    Ok(Box::new(CoinDataset {
-        task,
-        root: root.to_path_buf(),
-        folder,
-        config,
-        annotations_path,
-        training: OnceLock::new(),
-        test: OnceLock::new(),
-        annotations: OnceLock::new(),
-    }))
+/// The files of a task.
+pub(crate) struct Files {
+    pub(crate) train: PathBuf,
+    /// The validation file, where the task has one and it is there.
+    pub(crate) val: Option<PathBuf>,
+    pub(crate) test: PathBuf,
+    /// What the authors of the data set say of the test questions, and where.
+    pub(crate) side: Option<(&'static Side, PathBuf)>,
 }
 
 /// A split: some records of a file.
 pub(crate) struct Part {
-    pub(crate) file: Arc<RecordFile>,
-    pub(crate) numbers: Vec<u32>,
+    file: Arc<RecordFile>,
+    numbers: Vec<u32>,
 }
 
 impl Part {
-    pub(crate) fn whole(file: RecordFile) -> Part {
+    fn whole(file: RecordFile) -> Part {
         Part { numbers: (0..file.len() as u32).collect(), file: Arc::new(file) }
     }
 }
 
 /// A task whose files are looked through when they are first needed.
-pub(crate) struct CoinDataset {
-    pub(crate) task: &'static Task,
+pub(crate) struct FileDataset {
+    pub(crate) about: DatasetDescription,
     pub(crate) root: PathBuf,
-    folder: PathBuf,
-    pub(crate) config: Config,
-    annotations_path: Option<PathBuf>,
-    /// Train and val.
+    pub(crate) files: Files,
+    pub(crate) form: Form,
+    /// Part of the training pictures whose questions are set aside where there is no validation file.
+    pub(crate) validation: f64,
     training: OnceLock<Result<[Part; 2]>>,
     test: OnceLock<Result<Part>>,
-    annotations: OnceLock<Result<Option<Annotations>>>,
+    truths: OnceLock<Result<Option<Truths>>>,
 }
 
-impl CoinDataset {
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
+/// Opens the files of a task.
+///
+/// # Errors
+/// A part for validation that is none.
+pub(crate) fn open(
+    about: DatasetDescription,
+    root: &Path,
+    files: Files,
+    form: Form,
+    validation: f64,
+) -> Result<Box<dyn Dataset>> {
+    if !(0.0..1.0).contains(&validation) {
+        return Err(Error::config(format!(
+            "validation = {validation} is not in [0, 1)\nhint: 0.05 sets a twentieth of the training pictures aside, 0.0 none"
+        )));
     }
+    Ok(Box::new(FileDataset {
+        about,
+        root: root.to_path_buf(),
+        files,
+        form,
+        validation,
+        training: OnceLock::new(),
+        test: OnceLock::new(),
+        truths: OnceLock::new(),
+    }))
+}
 
-    /// The validation file, where the task has one and it is there.
-    pub(crate) fn val_path(&self) -> Option<PathBuf> {
-        self.task.val.map(|name| self.path(name)).filter(|path| path.is_file())
-    }
-
-    /// Train and val of a training file.
-    pub(crate) fn split(&self, file: RecordFile) -> Result<[Part; 2]> {
-        let all: Vec<u32> = (0..file.len() as u32).collect();
+impl FileDataset {
+    /// Train and val.
+    fn open_training(&self) -> Result<[Part; 2]> {
+        let file = RecordFile::open(&self.files.train, Layout::Records)?;
+        if let Some(path) = &self.files.val {
+            return Ok([Part::whole(file), Part::whole(RecordFile::open(path, Layout::Records)?)]);
+        }
         let (mut train, mut val) = (Vec::new(), Vec::new());
-        if self.config.validation == 0.0 {
+        let all: Vec<u32> = (0..file.len() as u32).collect();
+        if self.validation == 0.0 {
             train = all;
         } else {
-            file.each(&all, |number, bytes| {
+            file.each_value(&all, &mut |number, value| {
                 // What cannot be read stays in train, where reading it is an error.
-                let key = serde_json::from_slice(bytes).ok();
-                let held = key.is_some_and(|key| held_out(key, number, self.config.validation));
+                let held = value.is_ok_and(|value| held_out(&value, number, self.validation));
                 if held { &mut val } else { &mut train }.push(number as u32);
                 Ok(())
             })?;
@@ -123,43 +99,31 @@ impl CoinDataset {
         Ok([Part { file: file.clone(), numbers: train }, Part { file, numbers: val }])
     }
 
-    fn open_training(&self) -> Result<[Part; 2]> {
-        let file = RecordFile::open(&self.path("train.json"))?;
-        match self.val_path() {
-            Some(path) => Ok([Part::whole(file), Part::whole(RecordFile::open(&path)?)]),
-            None => self.split(file),
-        }
-    }
-
     fn part(&self, split: Split) -> Result<&Part> {
         let training = || self.training.get_or_init(|| self.open_training()).as_ref().map_err(Clone::clone);
         match split {
             Split::Train => training().map(|parts| &parts[0]),
             Split::Val => training().map(|parts| &parts[1]),
             Split::Test => {
-                let open = || RecordFile::open(&self.path(self.task.test)).map(Part::whole);
+                let open = || RecordFile::open(&self.files.test, Layout::Records).map(Part::whole);
                 self.test.get_or_init(open).as_ref().map_err(Clone::clone)
             }
         }
     }
 
-    /// The annotators' answers to the test questions.
-    pub(crate) fn annotations(&self) -> Result<Option<&Annotations>> {
-        let Some(path) = &self.annotations_path else { return Ok(None) };
-        match self.annotations.get_or_init(|| annotations(path)) {
+    /// What the authors of the data set say of the test questions.
+    pub(crate) fn truths(&self) -> Result<Option<&Truths>> {
+        let Some((side, path)) = &self.files.side else { return Ok(None) };
+        match self.truths.get_or_init(|| Truths::open(side, path)) {
             Ok(found) => Ok(found.as_ref()),
             Err(error) => Err(error.clone()),
         }
     }
 }
 
-impl Dataset for CoinDataset {
+impl Dataset for FileDataset {
     fn describe(&self) -> DatasetDescription {
-        DatasetDescription {
-            task_type: self.task.task_type.into(),
-            metric: self.task.metric.into(),
-            answer_form: self.task.answer_form.into(),
-        }
+        self.about.clone()
     }
 
     fn len(&self, split: Split) -> Result<usize> {
@@ -170,18 +134,16 @@ impl Dataset for CoinDataset {
         let part = self.part(split)?;
         let Some(numbers) = part.numbers.get(start..end) else {
             return Err(Error::new(format!(
-                "{} has {} records in its {} split, not {start}..{end}",
-                self.task.folder,
+                "`{}` has {} records in its {} split, not {start}..{end}",
+                part.file.path.display(),
                 part.numbers.len(),
                 split.name()
             )));
         };
-        let annotations = if split == Split::Test { self.annotations()? } else { None };
+        let truths = if split == Split::Test { self.truths()? } else { None };
         let mut records = Vec::with_capacity(numbers.len());
-        part.file.each(numbers, |number, bytes| {
-            let item: Item =
-                serde_json::from_slice(bytes).map_err(|error| part.file.error(number, &error.to_string()))?;
-            let read = record(item, number, self.task, &self.config.images, annotations);
+        part.file.each_value(numbers, &mut |number, value| {
+            let read = value.and_then(|value| record(&value, number, &self.form, truths));
             records.push(read.map_err(|why| part.file.error(number, &why))?);
             Ok(())
         })?;
@@ -189,7 +151,7 @@ impl Dataset for CoinDataset {
     }
 
     fn verify(&self) -> Result<Verification> {
-        verify(self)
+        Ok(verify(self))
     }
 }
 
@@ -199,6 +161,7 @@ mod tests {
 
     use super::*;
     use crate::fixture::Folder;
+    use crate::task::Task;
 
     const TASK: Task = Task { folder: "GQA", ..Task::PHRASE };
 
@@ -270,9 +233,18 @@ mod tests {
         folder.write_text("train.json", r#"[{"id": "1"}, {"id": "#);
         let error = folder.open("")?.len(Split::Val).expect_err("cut off").to_string();
         assert!(
-            error.contains("record 1 begins at byte 14 and is cut off") && error.contains("hint: "),
+            error.contains("record 1 begins at byte 14 and is cut off at byte 21") && error.contains("hint: "),
             "{error}"
         );
+        Ok(())
+    }
+
+    #[test]
+    fn invalid_utf8_is_refused_with_its_byte() -> Result<()> {
+        let folder = Folder::new(&TASK);
+        folder.write_bytes("test.json", b"[{\"question_id\": 1, \"text\": \"caf\xe9\", \"answer\": \"a\"}]");
+        let error = folder.open("")?.records(Split::Test, 0, 1).expect_err("no UTF-8").to_string();
+        assert!(error.contains("test.json`: record 0: byte 32 of the file: invalid UTF-8"), "{error}");
         Ok(())
     }
 

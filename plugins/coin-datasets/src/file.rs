@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 
 use coin_plugin_api::{Error, Result};
 
-use crate::index::{Index, Span, index};
+use crate::index::{Index, Layout, Span, index};
+use crate::json::{self, Value};
 
 /// Bytes between two wanted records that are rather read along than jumped over.
 const GAP: u64 = 1 << 16;
 /// Bytes read at a time.
-const BLOCK: u64 = 1 << 22;
+const BLOCK: u64 = 1 << 20;
 
-/// A JSON list of records. Called from several threads at once: reading needs no position.
+/// A file of records. Called from several threads at once: reading needs no position.
 pub(crate) struct RecordFile {
     pub(crate) path: PathBuf,
     file: File,
@@ -26,14 +27,14 @@ impl RecordFile {
     ///
     /// # Errors
     /// There is no such file, or it cannot be opened.
-    pub(crate) fn open_damaged(path: &Path) -> Result<RecordFile> {
+    pub(crate) fn open_damaged(path: &Path, layout: Layout) -> Result<RecordFile> {
         let file = File::open(path).map_err(|error| {
             Error::new(format!(
-                "`{}` cannot be opened: {error}\nhint: CoIN's instruction files lie in `<root>/Instructions_Original/<Task>/`; set the task's `root`, or `config.instructions` where they lie elsewhere",
+                "`{}` cannot be opened: {error}\nhint: CoIN's instruction files lie in `<root>/Instructions_Original/<Task>/`; set the task's `root`, or the names in its `config`",
                 path.display()
             ))
         })?;
-        let Index { spans, damage } = index(&file);
+        let Index { spans, damage } = index(&file, layout);
         Ok(RecordFile { path: path.to_path_buf(), file, spans, damage })
     }
 
@@ -41,8 +42,8 @@ impl RecordFile {
     ///
     /// # Errors
     /// There is no such file, or it is damaged.
-    pub(crate) fn open(path: &Path) -> Result<RecordFile> {
-        let found = RecordFile::open_damaged(path)?;
+    pub(crate) fn open(path: &Path, layout: Layout) -> Result<RecordFile> {
+        let found = RecordFile::open_damaged(path, layout)?;
         match &found.damage {
             Some(damage) => Err(Error::new(format!(
                 "`{}`: {damage}\nhint: the file may be cut off or was edited; fetch it again",
@@ -66,9 +67,10 @@ impl RecordFile {
     pub(crate) fn each(
         &self,
         numbers: &[u32],
-        mut body: impl FnMut(usize, &[u8]) -> Result<()>,
+        body: &mut dyn FnMut(usize, &[u8]) -> Result<()>,
     ) -> Result<()> {
         let mut rest = numbers;
+        let mut bytes = Vec::new();
         while let Some(first) = rest.first() {
             let start = self.spans[*first as usize].start;
             let mut end = self.spans[*first as usize].end;
@@ -80,7 +82,7 @@ impl RecordFile {
                 end = span.end;
                 count += 1;
             }
-            let mut bytes = vec![0; (end - start) as usize];
+            bytes.resize((end - start) as usize, 0);
             self.file
                 .read_exact_at(&mut bytes, start)
                 .map_err(|error| self.error(*first as usize, &error.to_string()))?;
@@ -91,6 +93,20 @@ impl RecordFile {
             rest = &rest[count..];
         }
         Ok(())
+    }
+
+    /// Calls `body` with the number of each of these records and what is read of it: its value, or why it is none.
+    pub(crate) fn each_value(
+        &self,
+        numbers: &[u32],
+        body: &mut dyn FnMut(usize, std::result::Result<Value<'_>, String>) -> Result<()>,
+    ) -> Result<()> {
+        self.each(numbers, &mut |number, bytes| {
+            let place = |fault: json::Fault| {
+                format!("byte {} of the file: {}", self.spans[number].start + fault.at as u64, fault.why)
+            };
+            body(number, json::parse(bytes).map_err(place))
+        })
     }
 
     /// An error of one record.

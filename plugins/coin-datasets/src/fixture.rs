@@ -7,7 +7,7 @@ use coin_plugin_api::{Dataset, Result};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::dataset;
+use crate::coin;
 use crate::task::Task;
 
 /// A root folder with the instruction folder of one task.
@@ -28,7 +28,7 @@ impl Folder {
     }
 
     pub(crate) fn open(&self, config: &str) -> Result<Box<dyn Dataset>> {
-        dataset::open(self.task, self.root(), config)
+        coin::open(self.task, self.root(), config)
     }
 
     pub(crate) fn write(&self, name: &str, records: &Value) {
@@ -36,6 +36,10 @@ impl Folder {
     }
 
     pub(crate) fn write_text(&self, name: &str, text: &str) {
+        self.write_bytes(name, text.as_bytes());
+    }
+
+    pub(crate) fn write_bytes(&self, name: &str, text: &[u8]) {
         let folder = self.root().join("Instructions_Original").join(self.task.folder);
         fs::write(folder.join(name), text).expect("a file can be written");
     }

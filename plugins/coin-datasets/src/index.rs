@@ -1,6 +1,9 @@
-//! Where the records of a JSON list begin and end, found in one pass without holding the file.
+//! Where the records of a JSON file begin and end, found in one pass without holding the file.
 
 use std::io::{ErrorKind, Read};
+
+/// Bytes that are held at a time.
+const BUFFER: usize = 1 << 18;
 
 /// First byte of a record and the one after its last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,158 +19,328 @@ pub(crate) struct Index {
     pub(crate) damage: Option<String>,
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Place {
-    /// Before the list.
-    Start,
-    /// Where a record or the end of the list may follow.
-    Gap { after_comma: bool },
-    /// In a record that began at a byte.
-    Record { start: u64, depth: u32, string: bool, escaped: bool },
-    /// Behind a record.
-    Behind,
-    /// Behind the list.
-    End,
+/// Where in a file the records are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// `[{..}, {..}]`, or one object after the other, as in JSON lines.
+    Records,
+    /// `{.., "key": [{..}, {..}], ..}`.
+    Under(&'static str),
+    /// `{"id": {..}, "id": {..}}`: the spans begin with the id.
+    Members,
 }
 
-/// Finds the records of `[{..}, {..}]`.
-pub(crate) fn index(mut reader: impl Read) -> Index {
-    let mut found = Index::default();
-    let mut place = Place::Start;
-    let mut buffer = vec![0; 1 << 18];
-    let mut at = 0u64;
-    loop {
-        let read = match reader.read(&mut buffer) {
-            Ok(read) => read,
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            Err(error) => {
-                found.damage = Some(format!("byte {at} cannot be read: {error}"));
-                return found;
-            }
-        };
-        if read == 0 {
-            found.damage = ending(place, found.spans.len());
-            return found;
-        }
-        for byte in &buffer[..read] {
-            match next(place, *byte, at, &mut found.spans) {
-                Ok(following) => place = following,
-                Err(why) => {
-                    found.damage = Some(format!("byte {at}: {why}"));
-                    return found;
+/// Finds the records of a file.
+pub(crate) fn index(reader: impl Read, layout: Layout) -> Index {
+    let mut scanner = Scanner { reader, buffer: vec![0; BUFFER], start: 0, end: 0, base: 0 };
+    let mut spans = Vec::new();
+    let outcome = match layout {
+        Layout::Records => scanner.records(&mut spans),
+        Layout::Under(key) => scanner.under(key, &mut spans),
+        Layout::Members => scanner.members(&mut spans),
+    };
+    Index { spans, damage: outcome.err() }
+}
+
+type Scanned<T> = Result<T, String>;
+
+struct Scanner<R> {
+    reader: R,
+    buffer: Vec<u8>,
+    /// What is held and not yet passed: `buffer[start..end]`.
+    start: usize,
+    end: usize,
+    /// Where in the file `buffer[0]` stands.
+    base: u64,
+}
+
+impl<R: Read> Scanner<R> {
+    fn at(&self) -> u64 {
+        self.base + self.start as u64
+    }
+
+    /// The bytes that follow; none at the end of the file.
+    fn ahead(&mut self) -> Scanned<&[u8]> {
+        if self.start == self.end {
+            self.base += self.end as u64;
+            (self.start, self.end) = (0, 0);
+            self.end = loop {
+                match self.reader.read(&mut self.buffer) {
+                    Ok(read) => break read,
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(error) => return Err(format!("byte {} cannot be read: {error}", self.base)),
                 }
+            };
+        }
+        Ok(&self.buffer[self.start..self.end])
+    }
+
+    /// The byte behind blanks, which stays; none at the end of the file.
+    fn peek(&mut self) -> Scanned<Option<u8>> {
+        loop {
+            let ahead = self.ahead()?;
+            let blank = |byte: &&u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+            let blanks = ahead.iter().take_while(blank).count();
+            let found = ahead.get(blanks).copied();
+            let is_end = ahead.is_empty();
+            self.start += blanks;
+            if found.is_some() || is_end {
+                return Ok(found);
             }
-            at += 1;
         }
     }
-}
 
-fn ending(place: Place, records: usize) -> Option<String> {
-    match place {
-        Place::End => None,
-        Place::Start => Some(String::from("the file is empty")),
-        Place::Record { start, .. } => {
-            Some(format!("record {records} begins at byte {start} and is cut off by the end of the file"))
-        }
-        Place::Gap { .. } | Place::Behind => {
-            Some(format!("the list is cut off after {records} records by the end of the file"))
-        }
-    }
-}
-
-fn next(place: Place, byte: u8, at: u64, spans: &mut Vec<Span>) -> Result<Place, String> {
-    let blank = matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
-    Ok(match place {
-        Place::Record { start, depth, string, escaped } => {
-            let inside = |depth, string, escaped| Place::Record { start, depth, string, escaped };
-            match byte {
-                _ if escaped => inside(depth, string, false),
-                b'\\' if string => inside(depth, true, true),
-                b'"' => inside(depth, !string, false),
-                _ if string => place,
-                b'{' | b'[' => inside(depth + 1, false, false),
-                b'}' | b']' if depth == 1 => {
-                    spans.push(Span { start, end: at + 1 });
-                    Place::Behind
+    /// Passes a text whose opening quote was passed; false if the file ends in it.
+    fn pass_text(&mut self) -> Scanned<bool> {
+        loop {
+            let ahead = self.ahead()?;
+            let Some(last) = ahead.len().checked_sub(1) else { return Ok(false) };
+            match ahead.iter().position(|byte| matches!(byte, b'"' | b'\\')) {
+                None => self.start = self.end,
+                Some(place) if ahead[place] == b'"' => {
+                    self.start += place + 1;
+                    return Ok(true);
                 }
-                b'}' | b']' => inside(depth - 1, false, false),
-                _ => place,
+                Some(place) if place < last => self.start += place + 2,
+                Some(_) => {
+                    self.start = self.end;
+                    if self.ahead()?.is_empty() {
+                        return Ok(false);
+                    }
+                    self.start += 1;
+                }
             }
         }
-        _ if blank => place,
-        // Some editors put a byte order mark first.
-        Place::Start if at < 3 && b"\xEF\xBB\xBF"[at as usize] == byte => Place::Start,
-        Place::Start if byte == b'[' => Place::Gap { after_comma: false },
-        Place::Start => return Err(String::from("the file is not a JSON list of records")),
-        Place::Gap { .. } if byte == b'{' => {
-            Place::Record { start: at, depth: 1, string: false, escaped: false }
+    }
+
+    /// Passes an object or a list; false if the file ends in it.
+    fn pass_nested(&mut self) -> Scanned<bool> {
+        let mut depth = 0u32;
+        loop {
+            let ahead = self.ahead()?;
+            if ahead.is_empty() {
+                return Ok(false);
+            }
+            let mut text = false;
+            let mut passed = ahead.len();
+            for (place, byte) in ahead.iter().enumerate() {
+                match byte {
+                    b'"' => text = true,
+                    b'{' | b'[' => depth += 1,
+                    b'}' | b']' => depth -= 1,
+                    _ => continue,
+                }
+                if text || depth == 0 {
+                    passed = place + 1;
+                    break;
+                }
+            }
+            self.start += passed;
+            if text {
+                if !self.pass_text()? {
+                    return Ok(false);
+                }
+            } else if depth == 0 {
+                return Ok(true);
+            }
         }
-        Place::Gap { after_comma: false } if byte == b']' => Place::End,
-        Place::Behind if byte == b',' => Place::Gap { after_comma: true },
-        Place::Behind if byte == b']' => Place::End,
-        Place::Gap { .. } | Place::Behind => {
+    }
+
+    /// Passes any value; false if the file ends in it.
+    fn pass_value(&mut self) -> Scanned<bool> {
+        match self.peek()? {
+            None => Ok(false),
+            Some(b'{' | b'[') => self.pass_nested(),
+            Some(b'"') => {
+                self.start += 1;
+                self.pass_text()
+            }
+            Some(_) => loop {
+                let ahead = self.ahead()?;
+                let end = ahead.iter().position(|byte| matches!(byte, b',' | b'}' | b']'));
+                let (length, is_end) = (ahead.len(), ahead.is_empty());
+                self.start += end.unwrap_or(length);
+                if end.is_some() || is_end {
+                    return Ok(!is_end);
+                }
+            },
+        }
+    }
+
+    /// Passes a record and notes it.
+    fn record(&mut self, spans: &mut Vec<Span>) -> Scanned<()> {
+        let start = self.at();
+        if !self.pass_nested()? {
             return Err(format!(
-                "`{}` where a record was expected, after {} of them",
-                byte.escape_ascii(),
-                spans.len()
+                "record {} begins at byte {start} and is cut off at byte {}, the end of the file",
+                spans.len(),
+                self.at()
             ));
         }
-        Place::End => return Err(String::from("something follows the list of records")),
-    })
+        spans.push(Span { start, end: self.at() });
+        Ok(())
+    }
+
+    fn opening(&mut self) -> Scanned<u8> {
+        // Some editors put a byte order mark first.
+        for mark in *b"\xEF\xBB\xBF" {
+            if self.ahead()?.first() == Some(&mark) {
+                self.start += 1;
+            }
+        }
+        self.peek()?.ok_or_else(|| String::from("the file is empty"))
+    }
+
+    fn records(&mut self, spans: &mut Vec<Span>) -> Scanned<()> {
+        match self.opening()? {
+            b'[' => {
+                self.list(spans)?;
+                self.closed("the list of records")
+            }
+            b'{' => loop {
+                self.record(spans)?;
+                match self.peek()? {
+                    None => return Ok(()),
+                    Some(b'{') => {}
+                    Some(byte) => return Err(self.unexpected(byte, spans)),
+                }
+            },
+            _ => Err(format!("byte {}: the file is not a JSON list of records", self.at())),
+        }
+    }
+
+    fn closed(&mut self, what: &str) -> Scanned<()> {
+        match self.peek()? {
+            None => Ok(()),
+            Some(_) => Err(format!("byte {}: something follows {what}", self.at())),
+        }
+    }
+
+    fn list(&mut self, spans: &mut Vec<Span>) -> Scanned<()> {
+        self.start += 1;
+        let mut after_comma = false;
+        loop {
+            match self.peek()? {
+                Some(b'{') => self.record(spans)?,
+                Some(b']') if !after_comma => {
+                    self.start += 1;
+                    return Ok(());
+                }
+                Some(byte) => return Err(self.unexpected(byte, spans)),
+                None => return Err(self.cut(spans)),
+            }
+            match self.peek()? {
+                Some(b',') => {
+                    self.start += 1;
+                    after_comma = true;
+                }
+                Some(b']') => after_comma = false,
+                Some(byte) => return Err(self.unexpected(byte, spans)),
+                None => return Err(self.cut(spans)),
+            }
+        }
+    }
+
+    fn cut(&self, spans: &[Span]) -> String {
+        format!("the list is cut off after {} records at byte {}, the end of the file", spans.len(), self.at())
+    }
+
+    fn unexpected(&self, byte: u8, spans: &[Span]) -> String {
+        format!(
+            "byte {}: `{}` where a record was expected, after {} of them",
+            self.at(),
+            byte.escape_ascii(),
+            spans.len()
+        )
+    }
+
+    /// Passes the members of the object that the file is; `each` is called at each key's opening quote.
+    fn object(&mut self, mut each: impl FnMut(&mut Self) -> Scanned<bool>) -> Scanned<()> {
+        if self.opening()? != b'{' {
+            return Err(format!("byte {}: the file is not a JSON object", self.at()));
+        }
+        self.start += 1;
+        loop {
+            match self.peek()? {
+                Some(b'}') => {
+                    self.start += 1;
+                    return self.closed("the object");
+                }
+                Some(b'"') if each(self)? => {}
+                Some(b'"') | None => {
+                    return Err(format!("the object is cut off or broken at byte {}", self.at()));
+                }
+                Some(byte) => {
+                    return Err(format!(
+                        "byte {}: `{}` where a key was expected",
+                        self.at(),
+                        byte.escape_ascii()
+                    ));
+                }
+            }
+            if self.peek()? == Some(b',') {
+                self.start += 1;
+            }
+        }
+    }
+
+    fn members(&mut self, spans: &mut Vec<Span>) -> Scanned<()> {
+        self.object(|scanner| {
+            let start = scanner.at();
+            let whole = scanner.pass_key()? && scanner.pass_value()?;
+            if whole {
+                spans.push(Span { start, end: scanner.at() });
+            }
+            Ok(whole)
+        })
+    }
+
+    fn under(&mut self, key: &str, spans: &mut Vec<Span>) -> Scanned<()> {
+        self.object(|scanner| {
+            // Within one buffer: such keys are short, and a key on the border of two is read again.
+            let is_key = scanner.stands_at(key)?;
+            if !scanner.pass_key()? {
+                return Ok(false);
+            }
+            match scanner.peek()? {
+                Some(b'[') if is_key => scanner.list(spans).map(|()| true),
+                _ => scanner.pass_value(),
+            }
+        })
+    }
+
+    /// Whether the key `"key"` follows.
+    fn stands_at(&mut self, key: &str) -> Scanned<bool> {
+        if self.end - self.start < key.len() + 2 {
+            // What is held moves to the front, so that more can be read behind it.
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.base += self.start as u64;
+            (self.start, self.end) = (0, self.end - self.start);
+            while self.end < key.len() + 2 {
+                match self.reader.read(&mut self.buffer[self.end..]) {
+                    Ok(0) => break,
+                    Ok(read) => self.end += read,
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(error) => return Err(format!("byte {} cannot be read: {error}", self.base)),
+                }
+            }
+        }
+        let held = &self.buffer[self.start..self.end];
+        let rest = held.strip_prefix(b"\"").and_then(|rest| rest.strip_prefix(key.as_bytes()));
+        Ok(rest.is_some_and(|rest| rest.starts_with(b"\"")))
+    }
+
+    /// Passes `"key":`; false if the file ends in it.
+    fn pass_key(&mut self) -> Scanned<bool> {
+        self.start += 1;
+        if !self.pass_text()? {
+            return Ok(false);
+        }
+        let colon = self.peek()? == Some(b':');
+        self.start += usize::from(colon);
+        Ok(colon)
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Gives a byte at a time, so that every border falls between two reads.
-    struct Slowly<'a>(&'a [u8]);
-
-    impl Read for Slowly<'_> {
-        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-            let Some((first, rest)) = self.0.split_first() else { return Ok(0) };
-            buffer[0] = *first;
-            self.0 = rest;
-            Ok(1)
-        }
-    }
-
-    fn records(text: &str) -> (Vec<&str>, Option<String>) {
-        let found = index(Slowly(text.as_bytes()));
-        (found.spans.iter().map(|span| &text[span.start as usize..span.end as usize]).collect(), found.damage)
-    }
-
-    #[test]
-    fn records_are_found_whatever_stands_in_their_strings() {
-        let first = r#"{"a": "}],{\"\\", "b": [1, {"c": []}]}"#;
-        let second = r#"{"ä": "[\\\\"}"#;
-        let text = format!("\u{feff} [\n{first} ,{second}]\n");
-        assert_eq!(records(&text), (vec![first, second], None));
-        assert_eq!(records("[]"), (vec![], None));
-    }
-
-    #[test]
-    fn damage_is_named_and_whole_records_are_kept() {
-        let damage = |text| {
-            let (records, damage) = records(text);
-            (records.len(), damage.unwrap_or_default())
-        };
-        assert_eq!(
-            damage(r#"[{"a": 1}, {"b": "#),
-            (1, String::from("record 1 begins at byte 11 and is cut off by the end of the file"))
-        );
-        assert_eq!(
-            damage(r#"[{"a": 1},"#),
-            (1, String::from("the list is cut off after 1 records by the end of the file"))
-        );
-        assert_eq!(damage(""), (0, String::from("the file is empty")));
-        assert_eq!(
-            damage(r#"{"data": []}"#),
-            (0, String::from("byte 0: the file is not a JSON list of records"))
-        );
-        assert!(damage(r#"[{"a": 1} {"b": 2}]"#).1.contains("`{` where a record was expected"));
-        assert!(damage(r#"[{"a": 1},]"#).1.contains("`]` where a record was expected"));
-        assert!(damage("[1]").1.contains("`1` where a record was expected"));
-        assert!(damage("[]{}").1.contains("something follows"));
-    }
-}
+mod tests;

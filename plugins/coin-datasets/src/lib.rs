@@ -1,11 +1,14 @@
-//! The eight tasks of CoIN (Chen et al. 2024, arXiv 2403.08350), read from its own files. Each task has a file that says where its
-//! records are and what is particular about them; the others read what they have in common.
+//! The eight tasks of CoIN (Chen et al. 2024, arXiv 2403.08350), read from its own files, and any other task in LLaVA's layout. Each task
+//! has a file that says where its records are and what is particular about them; the others read what they have in common.
 
+mod coin;
 mod dataset;
 mod file;
 mod index;
-mod item;
+mod instructions;
+mod json;
 mod record;
+mod side;
 mod split;
 mod task;
 mod text;
@@ -25,7 +28,7 @@ mod fixture;
 
 use coin_plugin_api::export_plugin;
 
-use crate::dataset::open;
+use crate::coin::open;
 
 export_plugin! {
     name: "coin-datasets",
@@ -38,5 +41,6 @@ export_plugin! {
         "grounding" => |root, config| open(&grounding::TASK, root, config),
         "vqav2" => |root, config| open(&vqav2::TASK, root, config),
         "ocrvqa" => |root, config| open(&ocrvqa::TASK, root, config),
+        "instructions" => instructions::open,
     },
 }

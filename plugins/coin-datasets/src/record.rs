@@ -1,94 +1,133 @@
-//! From a record of CoIN's files to the host's.
+//! From a record of the files to the host's: the training form (conversations) and the test form (text and answer).
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use coin_plugin_api::{Record, Result};
 
-use coin_plugin_api::{Error, Record, Result};
-use serde::Deserialize;
-
-use crate::item::{BoxValue, Item, Scalar};
-use crate::task::Task;
+use crate::json::Value;
+use crate::side::Truths;
+use crate::task::{Form, Line};
 use crate::text;
-
-/// All answers of the annotators, by question.
-pub(crate) type Annotations = BTreeMap<String, Vec<String>>;
-
-/// Reads TextVQA's own file of annotations; none where it does not exist.
-pub(crate) fn annotations(path: &Path) -> Result<Option<Annotations>> {
-    #[derive(Deserialize)]
-    struct File {
-        data: Vec<Question>,
-    }
-    #[derive(Deserialize)]
-    struct Question {
-        question_id: Scalar,
-        #[serde(default)]
-        answers: Vec<String>,
-    }
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Error::new(format!("`{}` cannot be read: {error}", path.display()))),
-    };
-    let file: File = serde_json::from_slice(&bytes).map_err(|error| {
-        Error::new(format!("`{}`: {error}\nhint: the file may be cut off; fetch it again", path.display()))
-    })?;
-    Ok(Some(
-        file.data.into_iter().map(|question| (question.question_id.into_text(), question.answers)).collect(),
-    ))
-}
 
 /// Reads one record.
 ///
 /// # Errors
 /// What is wrong with it.
 pub(crate) fn record(
-    item: Item,
+    value: &Value,
     number: usize,
-    task: &Task,
-    images: &str,
-    annotations: Option<&Annotations>,
+    form: &Form,
+    truths: Option<&Truths>,
 ) -> Result<Record, String> {
-    let id = item.question_id.or(item.id).map_or_else(|| number.to_string(), Scalar::into_text);
-    let image = item.image.as_deref().map(|path| place(path, images)).transpose()?;
-    let mut turns = item.conversations.into_iter();
-    let (text, mut answers) = match (turns.next(), turns.next(), item.text) {
-        (Some(question), Some(answer), _) => {
-            if !matches!(question.from.as_str(), "human" | "user") {
-                return Err(format!("the conversation begins with `{}`, not with `human`", question.from));
-            }
-            (question.value, vec![answer.value])
-        }
-        (Some(_), None, _) => return Err(String::from("the conversation has a question and no answer")),
-        (None, _, Some(text)) => (text, item.answer.map(|answer| answer.into_texts()).unwrap_or_default()),
-        (None, _, None) => return Err(String::from("there is neither `conversations` nor `text`")),
+    let id = match value.get("question_id").or_else(|| value.get("id")) {
+        Some(id) => id.scalar().ok_or("the id is neither text nor number")?.to_string(),
+        None => number.to_string(),
     };
-    match item.answer_bbox {
-        Some(BoxValue::Text(text)) => answers = vec![text],
-        Some(BoxValue::List(list)) => {
-            let bbox: [f64; 4] =
-                list.try_into().map_err(|list| format!("{list:?} is not a box of four numbers"))?;
-            answers = vec![text::write_box(&bbox)];
-        }
-        None => {}
+    if id.is_empty() {
+        return Err(String::from("the id is empty"));
     }
-    if let Some(annotations) = annotations {
-        answers = annotations
-            .get(&id)
-            .cloned()
-            .ok_or_else(|| format!("the annotators' file has no answers to question {id}"))?;
+    let image = match value.get("image") {
+        Some(path) => Some(place(path.text().ok_or("`image` is no text")?, &form.images)?),
+        None => None,
+    };
+    let (text, mut answers) = match value.get("conversations") {
+        Some(turns) => conversation(turns)?,
+        None => {
+            let text = form.asked.iter().find_map(|key| value.get(key));
+            let text = text.ok_or("there is neither `conversations` nor `text`")?;
+            let text = text::without_image_mark(text.text().ok_or("the question is no text")?);
+            if text.contains(text::TURN) {
+                return Err(String::from("the question holds the character U+001E"));
+            }
+            (text, value.get("answer").or_else(|| value.get("answers")).map_or(Ok(vec![]), all_answers)?)
+        }
+    };
+    if let Some(bbox) = value.get("answer_bbox") {
+        answers = vec![match (bbox.text(), bbox.numbers()) {
+            (Some(text), _) => text.to_string(),
+            (_, Some(list)) => text::write_box(&list),
+            _ => return Err(String::from("`answer_bbox` is neither text nor a list of numbers")),
+        }];
+    }
+    let mut options = None;
+    if let Some(truths) = truths {
+        let truth = truths.of(&id)?;
+        answers = if truths.target_first { text::target_first(answers, truth.answers) } else { truth.answers };
+        options = Some(truth.options).filter(|options| !options.is_empty());
     }
     let Some(first) = answers.first() else { return Err(String::from("there is no answer")) };
-    let bbox = match task.boxes {
+    let bbox = match form.boxes {
         true => {
             Some(text::parse_box(first).ok_or_else(|| format!("`{first}` is not a box of four numbers"))?)
         }
         false => None,
     };
-    let (question, instruction) = text::split_instruction(&text::without_image_mark(&text), task.boxes);
-    let options = if task.options { text::options(&question) } else { Vec::new() };
-    let size = item.size.map(|size| size.map(|pixels| pixels as u32));
+    let (question, instruction) = match form.line {
+        Line::None => (text, None),
+        line => text::split_instruction(&text, line == Line::Known),
+    };
+    let options =
+        options.unwrap_or_else(|| if form.options { text::options(&question) } else { Vec::new() });
+    let size = match value.get("size").map(Value::numbers) {
+        None => None,
+        Some(Some(size)) if size.len() == 2 => Some([size[0] as u32, size[1] as u32]),
+        Some(_) => return Err(String::from("`size` is not width and height")),
+    };
     Ok(Record { id, image, question, instruction, options, answers, bbox, size })
+}
+
+/// The last answer of a conversation and all that comes before it: earlier turns stand before the question, each with
+/// [`text::TURN`] behind it.
+fn conversation(turns: &Value) -> Result<(String, Vec<String>), String> {
+    let turns = turns.list().ok_or("`conversations` is no list")?;
+    let mut text = String::new();
+    let mut answer = None;
+    let mut is_answered = true;
+    for (place, turn) in turns.iter().enumerate() {
+        let part = |key| turn.get(key).and_then(Value::text);
+        let (Some(from), Some(said)) = (part("from"), part("value")) else {
+            return Err(format!("turn {place} of the conversation has no `from` and `value`"));
+        };
+        let asks = match from {
+            "human" | "user" => true,
+            "gpt" | "assistant" => false,
+            _ => return Err(format!("`{from}` is neither `human` nor `gpt`")),
+        };
+        if said.contains(text::TURN) {
+            return Err(format!("turn {place} of the conversation holds the character U+001E"));
+        }
+        // As LLaVA does: what the model says before the first question is left out.
+        if place == 0 && !asks {
+            continue;
+        }
+        if asks != is_answered {
+            return Err(format!("turn {place} of the conversation: `{from}` speaks twice in a row"));
+        }
+        if let Some(earlier) = answer.take().filter(|_| asks) {
+            text.push_str(earlier);
+            text.push(text::TURN);
+        }
+        if asks {
+            text.push_str(&text::without_image_mark(said));
+        } else if place + 1 < turns.len() {
+            text.push(text::TURN);
+        }
+        answer = (!asks).then_some(said);
+        is_answered = !asks;
+    }
+    match answer {
+        Some(answer) => Ok((text, vec![answer.to_string()])),
+        None if turns.is_empty() => Err(String::from("the conversation is empty")),
+        None => Err(String::from("the conversation has a question and no answer")),
+    }
+}
+
+/// One answer or several.
+fn all_answers(value: &Value) -> Result<Vec<String>, String> {
+    let one = |value: &Value| value.scalar().map(String::from);
+    let answers = match value.list() {
+        Some(items) => items.iter().map(one).collect(),
+        None => one(value).map(|answer| vec![answer]),
+    };
+    answers.ok_or_else(|| String::from("the answer is neither text nor number"))
 }
 
 /// Where a picture lies below the task's root.
@@ -101,10 +140,12 @@ fn place(path: &str, images: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::json;
+    use crate::task::Task;
 
     fn read(text: &str) -> Result<Record, String> {
-        let item = serde_json::from_str(text).expect("the sample is JSON");
-        record(item, 3, &Task::PHRASE, "cl_dataset", None)
+        let value = json::parse(text.as_bytes()).expect("the sample is JSON");
+        record(&value, 3, &Task::PHRASE.form("cl_dataset"), None)
     }
 
     #[test]
@@ -112,13 +153,22 @@ mod tests {
         for (text, why) in [
             (r#"{"text": "a"}"#, "there is no answer"),
             (r#"{"answer": "a"}"#, "there is neither `conversations` nor `text`"),
+            (r#"{"text": 5, "answer": "a"}"#, "the question is no text"),
+            (r#"{"text": "a", "answer": {"b": 1}}"#, "the answer is neither text nor number"),
+            (r#"{"id": [1], "text": "a", "answer": "b"}"#, "the id is neither text nor number"),
+            (r#"{"id": "", "text": "a", "answer": "b"}"#, "the id is empty"),
+            (r#"{"text": "a", "answer": "b", "size": [1]}"#, "`size` is not width and height"),
             (
                 r#"{"conversations": [{"from": "human", "value": "a"}]}"#,
                 "the conversation has a question and no answer",
             ),
             (
-                r#"{"conversations": [{"from": "gpt", "value": "a"}, {"from": "human", "value": "b"}]}"#,
-                "the conversation begins with `gpt`, not with `human`",
+                r#"{"conversations": [{"from": "human", "value": "a"}, {"from": "human", "value": "b"}]}"#,
+                "turn 1 of the conversation: `human` speaks twice in a row",
+            ),
+            (
+                r#"{"conversations": [{"from": "robot", "value": "a"}]}"#,
+                "`robot` is neither `human` nor `gpt`",
             ),
             (
                 r#"{"image": "../secret.png", "text": "a", "answer": "b"}"#,
@@ -131,6 +181,16 @@ mod tests {
         ] {
             assert_eq!(read(text), Err(String::from(why)));
         }
+    }
+
+    #[test]
+    fn the_last_answer_of_a_conversation_is_the_answer() {
+        let record = read(
+            r#"{"id": 1, "conversations": [{"from": "gpt", "value": "hello"}, {"from": "human", "value": "<image>\nwho?"},
+                {"from": "gpt", "value": "me"}, {"from": "human", "value": "why?"}, {"from": "gpt", "value": "so"}]}"#,
+        )
+        .expect("a good record");
+        assert_eq!((record.question.as_str(), record.answers[0].as_str()), ("who?\u{1e}me\u{1e}why?", "so"));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! ScienceQA (Lu et al. 2022, arXiv 2209.09513): multiple choice; part of the questions have no picture.
 
+use crate::index::Layout;
+use crate::side::Side;
 use crate::task::Task;
 
 pub(crate) const TASK: Task = Task {
@@ -8,6 +10,12 @@ pub(crate) const TASK: Task = Task {
     metric: "multiple-choice",
     answer_form: "an option's letter",
     options: true,
+    side: Some(Side {
+        path: "ScienceQA/problems.json",
+        layout: Layout::Members,
+        id: "",
+        target_first: false,
+    }),
     ..Task::PHRASE
 };
 
@@ -17,6 +25,19 @@ mod tests {
 
     use super::*;
     use crate::fixture::Folder;
+
+    #[test]
+    fn problems_give_options_and_the_right_letter() -> Result<()> {
+        let folder = Folder::new(&TASK);
+        folder.write("test.json", &serde_json::json!([{"question_id": "9", "text": "Which?\nA. milk\nB. a brick"}]));
+        folder.write_image_file(
+            "ScienceQA/problems.json",
+            r#"{"8": {"choices": ["x"], "answer": 0}, "9": {"choices": ["milk", "a brick"], "answer": 1, "image": null}}"#,
+        );
+        let record = folder.open("")?.records(Split::Test, 0, 1)?.remove(0);
+        assert_eq!((record.answers, record.options), (vec!["B".into()], vec!["milk".into(), "a brick".into()]));
+        Ok(())
+    }
 
     #[test]
     fn options_and_questions_without_a_picture_are_read() -> Result<()> {

@@ -1,14 +1,15 @@
 //! Which training records are set aside for validation.
 
-use crate::item::{Key, Scalar};
+use crate::json::Value;
 use crate::text::inside;
 
 /// Whether a record of the training file belongs to the validation part. All questions on a picture go the same way, whatever their
 /// order in the file.
-pub(crate) fn held_out(key: Key, number: usize, fraction: f64) -> bool {
-    let name = match key.image {
+pub(crate) fn held_out(record: &Value, number: usize, fraction: f64) -> bool {
+    let text = |key| record.get(key).and_then(Value::scalar).map(String::from);
+    let name = match text("image") {
         Some(image) => inside(&image).unwrap_or(image),
-        None => key.question_id.or(key.id).map_or_else(|| number.to_string(), Scalar::into_text),
+        None => text("question_id").or_else(|| text("id")).unwrap_or_else(|| number.to_string()),
     };
     uniform(&name) < fraction
 }
@@ -25,21 +26,22 @@ fn uniform(text: &str) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::json::parse;
 
-    fn key(image: Option<&str>, id: &str) -> Key {
-        Key { image: image.map(String::from), id: Some(Scalar::Text(id.into())), question_id: None }
+    fn is_held_out(image: Option<&str>, id: &str, number: usize, fraction: f64) -> bool {
+        let text = serde_json::json!({"id": id, "image": image}).to_string();
+        held_out(&parse(text.as_bytes()).expect("JSON"), number, fraction)
     }
 
     #[test]
     fn about_the_fraction_is_held_out_and_pictures_stay_together() {
-        let held: usize =
-            (0..20_000).filter(|i| held_out(key(Some(&format!("a/{i}.jpg")), ""), 0, 0.05)).count();
+        let held = (0..20_000).filter(|i| is_held_out(Some(&format!("a/{i}.jpg")), "", 0, 0.05)).count();
         assert!((900..1_100).contains(&held), "{held}");
         for i in 0..200 {
             let image = format!("a/{i}.jpg");
             let other = format!("./a/{i}.jpg");
-            assert_eq!(held_out(key(Some(&image), "1"), 1, 0.5), held_out(key(Some(&other), "2"), 2, 0.5));
+            assert_eq!(is_held_out(Some(&image), "1", 1, 0.5), is_held_out(Some(&other), "2", 2, 0.5));
         }
-        assert!((0..200).all(|i| !held_out(key(None, &i.to_string()), i, 0.0)));
+        assert!((0..200).all(|i| !is_held_out(None, &i.to_string(), i, 0.0)));
     }
 }

@@ -1,5 +1,7 @@
 //! What is particular about a task.
 
+use crate::side::Side;
+
 /// Where the records of a task are and how they are read.
 pub(crate) struct Task {
     /// Folder of the instruction files.
@@ -18,8 +20,8 @@ pub(crate) struct Task {
     pub(crate) options: bool,
     /// Whether answers are boxes. Such questions have no instruction line of their own.
     pub(crate) boxes: bool,
-    /// A file with all answers of the annotators to the test questions, below the image folder.
-    pub(crate) annotations: Option<&'static str>,
+    /// What the authors of the data set say of the test questions.
+    pub(crate) side: Option<Side>,
 }
 
 impl Task {
@@ -33,6 +35,39 @@ impl Task {
         answer_form: "a word or a phrase",
         options: false,
         boxes: false,
-        annotations: None,
+        side: None,
     };
+
+    /// How its records are read, with the pictures in a folder below the root.
+    pub(crate) fn form(&self, images: &str) -> Form {
+        Form {
+            images: images.to_string(),
+            options: self.options,
+            boxes: self.boxes,
+            line: if self.boxes { Line::Known } else { Line::Last },
+            asked: &["text"],
+        }
+    }
+}
+
+/// How records are read.
+pub(crate) struct Form {
+    /// Folder below the root that image paths start from.
+    pub(crate) images: String,
+    pub(crate) options: bool,
+    pub(crate) boxes: bool,
+    pub(crate) line: Line,
+    /// Keys that a question without a conversation stands under.
+    pub(crate) asked: &'static [&'static str],
+}
+
+/// Which line of a question is its instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Line {
+    /// None.
+    None,
+    /// The last of several, where it is one that CoIN uses.
+    Known,
+    /// The last of several.
+    Last,
 }

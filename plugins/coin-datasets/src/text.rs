@@ -1,4 +1,4 @@
-//! The parts of a stored question: picture marks, instruction line, options, boxes, paths.
+//! The parts of a stored question: picture marks, turns, instruction line, options, boxes, paths.
 
 use std::path::{Component, Path};
 
@@ -7,6 +7,9 @@ const INSTRUCTIONS: [&str; 2] = [
     "Answer the question using a single word or phrase.",
     "Answer with the option's letter from the given choices directly.",
 ];
+
+/// Stands behind each earlier turn of a conversation in a question, as the host reads it (`coin_plugin_api::TURN`).
+pub(crate) const TURN: char = coin_plugin_api::TURN;
 
 /// A question without LLaVA's picture mark.
 pub(crate) fn without_image_mark(text: &str) -> String {
@@ -54,6 +57,16 @@ fn option(line: &str) -> Option<(char, &str)> {
     }
 }
 
+/// All answers with the one that CoIN's file has in front, where the annotators gave it; else that one and theirs.
+pub(crate) fn target_first(target: Vec<String>, mut all: Vec<String>) -> Vec<String> {
+    let Some(target) = target.into_iter().next() else { return all };
+    match all.iter().position(|answer| answer.trim().eq_ignore_ascii_case(target.trim())) {
+        Some(place) => all[..=place].rotate_right(1),
+        None => all.insert(0, target),
+    }
+    all
+}
+
 /// Four numbers between commas, square brackets around them or not.
 pub(crate) fn parse_box(text: &str) -> Option<[f64; 4]> {
     let inner = text.trim().trim_start_matches('[').trim_end_matches(']');
@@ -62,7 +75,7 @@ pub(crate) fn parse_box(text: &str) -> Option<[f64; 4]> {
 }
 
 /// A box as CoIN's answers write it.
-pub(crate) fn write_box(bbox: &[f64; 4]) -> String {
+pub(crate) fn write_box(bbox: &[f64]) -> String {
     let parts: Vec<String> = bbox.iter().map(ToString::to_string).collect();
     format!("[{}]", parts.join(","))
 }
@@ -129,6 +142,14 @@ mod tests {
             assert_eq!(parse_box(text), None, "{text}");
         }
         assert_eq!(parse_box(&write_box(&[0.12, 0.3, 0.4, 0.66])), Some([0.12, 0.3, 0.4, 0.66]));
+    }
+
+    #[test]
+    fn the_target_comes_before_the_other_answers() {
+        let texts = |all: &[&str]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(target_first(texts(&["b"]), texts(&["a", "B", "c"])), ["B", "a", "c"]);
+        assert_eq!(target_first(texts(&["d"]), texts(&["a", "b"])), ["d", "a", "b"]);
+        assert_eq!(target_first(vec![], texts(&["a", "b"])), ["a", "b"]);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! TextVQA (Singh et al. 2019, arXiv 1904.08920): reading text in pictures. CoIN scores its validation part, whose pictures lie among
 //! those for training.
 
+use crate::index::Layout;
+use crate::side::Side;
 use crate::task::Task;
 
 pub(crate) const TASK: Task = Task {
@@ -8,7 +10,12 @@ pub(crate) const TASK: Task = Task {
     test: "val.json",
     task_type: "reading text in pictures",
     metric: "textvqa",
-    annotations: Some("TextVQA/TextVQA_0.5.1_val.json"),
+    side: Some(Side {
+        path: "TextVQA/TextVQA_0.5.1_val.json",
+        layout: Layout::Under("data"),
+        id: "question_id",
+        target_first: false,
+    }),
     ..Task::PHRASE
 };
 
