@@ -3,6 +3,7 @@
 mod bench;
 mod compare;
 mod config;
+mod data;
 mod doctor;
 mod exit;
 mod model;
@@ -56,6 +57,8 @@ enum Command {
     Results(results::ResultsCommand),
     /// Time training steps and answers on this machine
     Bench(bench::BenchCommand),
+    /// Say what data there is, check it, look at it
+    Data(data::DataCommand),
     /// Explain a configuration, or list its keys
     Config(config::ConfigCommand),
     /// Pre-train a small backbone, write logits, export adapters
@@ -93,6 +96,7 @@ pub fn main() -> ExitCode {
         Command::Report(command) => command.run(&output),
         Command::Results(command) => command.run(&output),
         Command::Bench(command) => command.run(&output),
+        Command::Data(command) => command.run(&output),
         Command::Config(command) => command.run(&output),
         Command::Model(command) => command.run(&output),
         Command::Plugin(command) => command.run(&output),

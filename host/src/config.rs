@@ -7,6 +7,7 @@ pub mod difference;
 pub mod error;
 pub mod explain;
 mod flat;
+pub mod instruction;
 pub mod judge;
 pub mod listing;
 mod load;
@@ -23,6 +24,7 @@ mod stack;
 mod tree;
 
 pub use error::ConfigError;
+pub use instruction::Instruction;
 pub use judge::Judge;
 pub use load::{Loaded, QUICKSTART, Request, load};
 pub use origin::{Origin, Origins};

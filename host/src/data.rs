@@ -3,9 +3,15 @@
 pub mod bad_input;
 pub mod collate;
 pub mod conversation;
+pub mod header;
 pub mod image;
+pub mod instruction;
+pub mod manifest;
 pub mod preprocessor;
+pub mod preview;
 pub mod prompt;
+pub mod release;
 pub mod resize;
 pub mod source;
 pub mod task;
+pub mod verify;

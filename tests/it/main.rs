@@ -5,6 +5,8 @@ mod bench;
 mod built;
 mod cli;
 mod compare;
+mod data;
+mod data_streaming;
 mod datasets;
 mod determinism;
 mod faults;

@@ -37,7 +37,7 @@ pub fn train(setup: &Setup, options: &Training, seen: &mut dyn FnMut(usize, f64)
     let mut timed = Timed { seconds: vec![], samples: vec![], tokens: vec![], work: vec![] };
     let mut losses = Vec::with_capacity(steps);
     while running.step < steps {
-        let batch = running.plan.batch(running.step, 0).to_vec();
+        let batch = running.plan.batch(&cell, running.step, 0)?;
         world.tasks[0].forget_features();
         let clock = Instant::now();
         let report = stage::step(&cell, &mut strategies, &mut running)?;

@@ -5,15 +5,17 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use coin_plugin_api::{Record, Split};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::compare::world::Parts;
-use crate::config::{Location, RunConfig};
+use crate::compare::world::{self, Parts};
+use crate::config::{self, Location, RunConfig};
+use crate::data::manifest::{self, Manifest};
 use crate::data::task::Task;
+use crate::data::verify;
 use crate::model::Backbone;
 use crate::quickstart;
 
@@ -35,8 +37,11 @@ const RECORDS: usize = 4096;
 pub fn of(config: &RunConfig, parts: &Parts) -> Result<Vec<Content>> {
     let mut contents = backbone(&config.backbone.path)?;
     for task in &parts.tasks {
-        let is_builtin =
-            config.task(&task.name).is_some_and(|configured| matches!(configured.root, Location::Builtin(_)));
+        let configured = config.task(&task.name);
+        let is_builtin = configured.is_some_and(|configured| matches!(configured.root, Location::Builtin(_)));
+        if let Some(configured) = configured.filter(|_| !is_builtin) {
+            against_manifest(&task.name, configured, &task.pictures.root)?;
+        }
         contents.extend(records(task, is_builtin)?);
     }
     Ok(contents)
@@ -67,6 +72,25 @@ fn file(path: &Path) -> Result<Sha256> {
         }
     };
     read().with_context(|| format!("{} cannot be read", path.display()))
+}
+
+/// Holds the annotation files of a task against the manifest of `coin-host data verify`, where its root has one.
+fn against_manifest(name: &str, task: &config::Task, root: &Path) -> Result<()> {
+    let path = root.join(manifest::FILE_NAME);
+    let manifest = Manifest::read(&path)?;
+    let key = manifest::key(&task.dataset, &world::dataset_keys(name, task)?);
+    for known in manifest.tasks.get(&key).into_iter().flat_map(|content| &content.files) {
+        let found = verify::file(root, &known.path)?;
+        ensure!(
+            found.sha256 == known.sha256,
+            "task {name}: {} is not what {} has: sha256 {}, then {}\nhint: `coin-host data verify` says more, and with `--update` takes a change that is meant",
+            root.join(&known.path).display(),
+            path.display(),
+            found.sha256,
+            known.sha256
+        );
+    }
+    Ok(())
 }
 
 fn records(task: &Task, pictures_are_embedded: bool) -> Result<Vec<Content>> {

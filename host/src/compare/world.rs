@@ -67,13 +67,8 @@ pub fn tasks(config: &RunConfig, backbone: &Backbone, shelf: &mut Shelf) -> Resu
     let mut tasks = Vec::new();
     for (name, task) in &config.tasks {
         let named = || format!("task {name}");
-        let (plugin, dataset) = task.dataset.split_once('/').with_context(|| {
-            format!("task {name}: dataset `{}` is not of the form PLUGIN/DATASET", task.dataset)
-        })?;
-        let plugin = shelf.plugin(plugin)?;
         let root = root(&task.root)?;
-        let source: Box<dyn Source> =
-            Box::new(PluginSource(plugin.open_dataset(dataset, &root, &task.config).with_context(named)?));
+        let source = source(name, task, &root, shelf)?;
         for split in [Split::Train, Split::Test] {
             ensure!(
                 !source.is_empty(split).with_context(named)?,
@@ -82,11 +77,8 @@ pub fn tasks(config: &RunConfig, backbone: &Backbone, shelf: &mut Shelf) -> Resu
                 root.display()
             );
         }
-        let metric = match task.metric {
-            Some(metric) => metric,
-            None => source.describe().with_context(named)?.metric.parse::<Metric>().with_context(named)?,
-        };
-        let instruction = Instruction::parse(&task.instruction);
+        let metric = metric(name, task, source.as_ref())?;
+        let instruction = Instruction::new(&task.instruction);
         let transform = match &config.backbone.path {
             Location::Builtin(_) => Transform::tiny(),
             Location::Folder(folder) => {
@@ -101,6 +93,50 @@ pub fn tasks(config: &RunConfig, backbone: &Backbone, shelf: &mut Shelf) -> Resu
         tasks.push(Task::new(name.clone(), metric, task.max_new_tokens, source, instruction, pictures));
     }
     Ok(tasks)
+}
+
+/// Opens the dataset of a task.
+///
+/// # Errors
+/// A dataset that is not there or cannot be opened, with the task's name.
+pub fn source(name: &str, task: &config::Task, root: &Path, shelf: &mut Shelf) -> Result<Box<dyn Source>> {
+    let (plugin, dataset) = task.dataset.split_once('/').with_context(|| {
+        format!("task {name}: dataset `{}` is not of the form PLUGIN/DATASET", task.dataset)
+    })?;
+    let plugin = shelf.plugin(plugin)?;
+    let opened = plugin.open_dataset(dataset, root, &dataset_keys(name, task)?);
+    Ok(Box::new(PluginSource(opened.with_context(|| format!("task {name}"))?)))
+}
+
+/// The keys of a task's dataset: those written, and the folder of the instruction set that the task names.
+pub fn dataset_keys(name: &str, task: &config::Task) -> Result<toml::Table> {
+    let mut keys = task.config.clone();
+    if let Some(folder) = task.instruction.folder() {
+        let written = keys.insert(String::from("instructions"), folder.into());
+        ensure!(
+            written.is_none(),
+            "task {name}: `instruction` and `config.instructions` both name the instruction files\nhint: keep one of the two"
+        );
+    }
+    Ok(keys)
+}
+
+/// The metric of a task: as configured, else the dataset's own.
+///
+/// # Errors
+/// Neither names one.
+pub fn metric(name: &str, task: &config::Task, source: &dyn Source) -> Result<Metric> {
+    if let Some(metric) = task.metric {
+        return Ok(metric);
+    }
+    let named = || format!("task {name}");
+    let own = source.describe().with_context(named)?.metric;
+    ensure!(
+        !own.is_empty(),
+        "task {name}: its dataset {} leaves the metric to the task\nhint: for example `metric = \"exact-match\"` in `[tasks.{name}]`; docs/metrics.md lists them",
+        task.dataset
+    );
+    own.parse().with_context(named)
 }
 
 /// A prompter for each task: with the task's own template, else with that of the backbone.

@@ -3,6 +3,7 @@
 use toml_edit::{InlineTable, Value};
 
 use crate::config::ConfigError;
+use crate::config::instruction::{PARTS, VARIANTS};
 use crate::config::nearest::nearest;
 use crate::config::origin::join;
 use crate::config::schema::{Fallback, KEYS, Key, Kind, children, find};
@@ -164,11 +165,43 @@ fn check_value(tree: &Tree, path: &str, value: &Value, kind: &Kind) -> Result<()
             }
             _ => check_value(tree, path, value, &Kind::Text).map_err(|_| wrong()),
         },
+        Kind::Instruction => check_instruction(value, true).map_err(at),
         Kind::Stack => stack::check(tree, path, value),
         Kind::Open => {
             let table = value.as_inline_table().ok_or_else(wrong)?;
             stack::check_finite(tree, path, &Value::InlineTable(table.clone()))
         }
+    }
+}
+
+/// A text, its parts, or a list of these; sets of files of their own stand alone.
+fn check_instruction(value: &Value, is_alone: bool) -> Result<(), ConfigError> {
+    let wrong =
+        || ConfigError::new(format!("expected {}, found {}", Kind::Instruction.words(), shown(value)));
+    match value {
+        Value::String(text) if text.value().trim().is_empty() => {
+            Err(wrong().hint("`none` leaves the instruction out"))
+        }
+        Value::String(text) if !is_alone && VARIANTS.iter().any(|(name, _)| name == text.value()) => {
+            Err(wrong().hint("`diverse` and `10type` are files of their own and stand alone, not in a list"))
+        }
+        Value::String(_) => Ok(()),
+        Value::InlineTable(parts) if !parts.is_empty() => {
+            for (name, part) in parts {
+                if !PARTS.contains(&name) {
+                    return Err(ConfigError::new(format!("an instruction has no part `{name}`"))
+                        .hint(format!("its parts: {}", PARTS.join(", "))));
+                }
+                if part.as_str().is_none_or(|text| text.trim().is_empty()) {
+                    return Err(ConfigError::new(format!("`{name}` is no text")));
+                }
+            }
+            Ok(())
+        }
+        Value::Array(items) if is_alone && !items.is_empty() => {
+            items.iter().try_for_each(|item| check_instruction(item, false))
+        }
+        _ => Err(wrong()),
     }
 }
 

@@ -106,7 +106,7 @@ pub struct RawProtocol {
 pub struct RawTask {
     pub dataset: Option<String>,
     pub root: Option<String>,
-    pub instruction: Option<String>,
+    pub instruction: Option<crate::config::Instruction>,
     pub metric: Option<Metric>,
     pub max_new_tokens: Option<usize>,
     pub accumulate: Option<usize>,

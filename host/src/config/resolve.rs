@@ -6,7 +6,8 @@ use crate::config::judge::{Judge, RawJudge};
 use crate::config::raw::{RawConfig, RawMethod, RawOrder, RawReference, RawTask, RawTraining};
 use crate::config::{
     Backbone, ConfigError, Device, Dtype, Evaluation, Location, Method, Order, Origin, Origins, Plugins,
-    Protocol, Reference, ReferenceKind, RunConfig, Scheduler, Task, Training, Trust, nearest, orders,
+    Protocol, Reference, ReferenceKind, RunConfig, Scheduler, Task, Training, Trust,
+    instruction::Instruction, nearest, orders,
 };
 use crate::eval::scorer::Scorer;
 
@@ -226,7 +227,7 @@ impl Resolver<'_> {
         Ok(Task {
             dataset: dataset.to_string(),
             root: self.location(&format!("{table}.root"), root)?,
-            instruction: raw.instruction.clone().unwrap_or_else(|| "original".into()),
+            instruction: raw.instruction.clone().unwrap_or_else(Instruction::original),
             metric: raw.metric,
             max_new_tokens: raw.max_new_tokens.unwrap_or(evaluation.max_new_tokens),
             accumulate: raw.accumulate,

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::config::instruction::Instruction;
 use crate::config::judge::Judge;
 use crate::config::raw::in_written_order;
 use crate::eval::scorer::{Metric, Scorer};
@@ -258,8 +259,7 @@ pub struct Task {
     /// `PLUGIN/DATASET`.
     pub dataset: String,
     pub root: Location,
-    /// `original`, `none`, or the text that replaces the instruction line.
-    pub instruction: String,
+    pub instruction: Instruction,
     /// The dataset's own where not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metric: Option<Metric>,

@@ -31,6 +31,8 @@ pub enum Kind {
     Orders,
     /// `joint`, `joint:METHOD`, or `{ kind, method, stack }`.
     Reference,
+    /// A text, `{ definition, constraint, prompt }`, or a list of these.
+    Instruction,
     /// Tables with a `plugin` and that plugin's keys.
     Stack,
     /// Any keys: another part of the program checks them.
@@ -243,9 +245,9 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "tasks.*.instruction",
-        Form("`original`, `none` or the text itself"),
+        Kind::Instruction,
         Value("\"original\""),
-        "Instruction line at the end of each question. `original` keeps the one in the data, `none` leaves it out, any other text replaces it.",
+        "Wording of the instructions. `original` keeps the line in the data, `none` leaves it out, `diverse` and `10type` read CoIN's files of these names. Any other text replaces the line; one with `{question}` in it is the whole prompt. `{ definition, constraint, prompt }` are put together, the question before the `prompt` unless a part has `{question}`. Of a list each record draws one, by seed and record.",
     ),
     key("tasks.*.metric", Choice(METRICS), Words("as the dataset says"), "Metric of the task."),
     key(
@@ -391,6 +393,9 @@ impl Kind {
             Pair(of) => format!("two numbers, each {}", of.words().trim_start_matches("a number ")),
             Orders => "a list of orders".into(),
             Kind::Reference => "`joint`, `single`, or either with `:METHOD`".into(),
+            Kind::Instruction => {
+                "`original`, `diverse`, `10type`, `none`, a text, `{ definition, constraint, prompt }`, or a list of these".into()
+            }
             Stack => "a list of tables, each with a `plugin`".into(),
             Open => "a table".into(),
         }

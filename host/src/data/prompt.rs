@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use anyhow::{Context, Result, ensure};
+use coin_plugin_api::TURN;
 use serde::{Deserialize, Serialize};
 
 use crate::model::Tokenizer;
@@ -106,14 +107,23 @@ impl<'a> Prompter<'a> {
         self.end
     }
 
-    /// The sequence up to where the answer begins.
+    /// The sequence up to where the answer begins. Earlier turns of a conversation stand in the text, each with [`TURN`] behind it.
     pub fn prompt(&self, text: &str, has_image: bool) -> Result<Vec<i64>> {
-        self.expanded(self.encode(&self.opening(text, has_image), has_image)?)
+        let Template { user, assistant, before_answer, end, .. } = &self.template;
+        let mut turns = text.split(TURN);
+        let mut opening = self.opening(turns.next().unwrap_or_default(), has_image);
+        while let (Some(answer), Some(prompt)) = (turns.next(), turns.next()) {
+            opening += &format!("{before_answer}{answer}{end}{user}{prompt}{assistant}");
+        }
+        self.expanded(self.encode(&opening, has_image)?)
     }
 
-    /// The whole sequence with its labels.
+    /// The whole sequence with its labels. The text is that of [`Self::prompt`]; every answer in it is labelled, as LLaVA does.
     pub fn example(&self, text: &str, has_image: bool, answer: &str) -> Result<Example> {
-        self.conversation(&[Round { prompt: text, answer }], has_image)
+        let turns: Vec<&str> = text.split(TURN).chain([answer]).collect();
+        let rounds: Vec<Round> =
+            turns.chunks_exact(2).map(|turn| Round { prompt: turn[0], answer: turn[1] }).collect();
+        self.conversation(&rounds, has_image)
     }
 
     /// The same for several rounds, each of whose answers is labelled; the picture stands in the first.
@@ -245,6 +255,18 @@ pub(crate) mod tests {
         assert_eq!(example.input_ids, [1, 4, 3, 3, 3, 6, 5, 9, 10, 2, 4, 7, 5, 9, 11, 2]);
         let answers = [IGNORED; 7].into_iter().chain([9, 10, 2]).chain([IGNORED; 3]).chain([9, 11, 2]);
         assert_eq!(example.labels, answers.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn earlier_turns_are_read_as_a_conversation() {
+        let tokenizer = words();
+        let prompter =
+            Prompter::new(Template::named("tiny").expect("known"), &tokenizer, 3, 3).expect("fits");
+        let rounds = [Round { prompt: "what", answer: "a cat" }, Round { prompt: "is", answer: "a dog" }];
+        let text = "what\u{1e}a cat\u{1e}is";
+        let whole = prompter.conversation(&rounds, true).expect("encodes");
+        assert_eq!(prompter.example(text, true, "a dog").expect("encodes"), whole);
+        assert_eq!(prompter.prompt(text, true).expect("encodes"), whole.input_ids[..13]);
     }
 
     #[test]

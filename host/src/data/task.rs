@@ -1,7 +1,7 @@
 //! A task as a cell sees it: samples made from records, and the frozen vision features of their pictures.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -10,6 +10,8 @@ use rayon::prelude::*;
 use tch::Tensor;
 
 use crate::data::image::{Limits, Transform, decode};
+pub use crate::data::instruction::Instruction;
+use crate::data::instruction::Place;
 use crate::data::prompt::{Example, Prompter};
 use crate::data::source::Source;
 use crate::eval::scorer::{Metric, Reference, Scorer, score};
@@ -17,41 +19,8 @@ use crate::model::Backbone;
 
 /// Pictures that are decoded together.
 const DECODED_TOGETHER: usize = 64;
-
-/// What stands below the question.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Instruction {
-    /// The line that the files have.
-    Original,
-    /// Nothing.
-    None,
-    /// This line.
-    Text(String),
-}
-
-impl Instruction {
-    /// From the task's configuration: `original`, `none`, or the line itself.
-    pub fn parse(text: &str) -> Instruction {
-        match text {
-            "original" => Instruction::Original,
-            "none" => Instruction::None,
-            line => Instruction::Text(line.to_string()),
-        }
-    }
-
-    fn prompt(&self, record: &Record) -> String {
-        let line = match self {
-            Instruction::Original => record.instruction.as_deref(),
-            Instruction::None => None,
-            Instruction::Text(line) => Some(line.as_str()),
-        };
-        match line {
-            Some(line) if record.question.is_empty() => line.to_string(),
-            Some(line) => format!("{}\n{line}", record.question),
-            None => record.question.clone(),
-        }
-    }
-}
+/// Bytes of vision features that are kept between batches; those of LLaVA 1.5 take 1.2 MB a picture at half precision.
+const FEATURES_KEPT: usize = 1 << 29;
 
 /// One task: its records, its prompts, its pictures.
 pub struct Task {
@@ -109,15 +78,17 @@ impl Task {
         }
     }
 
-    /// Training samples with these numbers, in this order.
-    pub fn samples(&self, numbers: &[usize], prompter: &Prompter) -> Result<Vec<Sample>> {
+    /// Training samples with these numbers, in this order, worded as the run's seed draws.
+    pub fn samples(&self, numbers: &[usize], prompter: &Prompter, seed: u64) -> Result<Vec<Sample>> {
         self.records(Split::Train, numbers)?
             .into_iter()
-            .map(|record| {
+            .zip(numbers)
+            .map(|(record, &number)| {
                 let answer = record.answers.first().with_context(|| {
                     format!("task {}: training record `{}` has no answer", self.name, record.id)
                 })?;
-                let prompt = self.instruction.prompt(&record);
+                let place = Place { seed, ..self.place(Split::Train, number) };
+                let prompt = self.instruction.prompt(&record, place);
                 let example = prompter.example(&prompt, record.image.is_some(), answer)?;
                 Ok(Sample { example, image: record.image })
             })
@@ -136,8 +107,9 @@ impl Task {
         let records = self.source.records(Split::Test, 0, count)?;
         Ok(records
             .into_iter()
-            .map(|record| Question {
-                prompt: self.instruction.prompt(&record),
+            .enumerate()
+            .map(|(number, record)| Question {
+                prompt: self.instruction.prompt(&record, self.place(Split::Test, number)),
                 id: record.id.clone(),
                 image: record.image.clone(),
                 reference: Reference {
@@ -161,7 +133,16 @@ impl Task {
         Ok(scorers.iter().map(|scorer| own.unwrap_or_else(|| one(scorer))).collect())
     }
 
-    /// Prompt and reference of all records of a split, for the blind baseline.
+    /// The prompt of a record of a split, as every cell words it.
+    pub fn prompt(&self, split: Split, number: usize, record: &Record) -> String {
+        self.instruction.prompt(record, self.place(split, number))
+    }
+
+    fn place(&self, split: Split, number: usize) -> Place<'_> {
+        Place { seed: 0, task: &self.name, split, number }
+    }
+
+    /// Question and reference of all records of a split, for the blind baseline.
     pub fn references(&self, split: Split, limit: Option<usize>) -> Result<Vec<(String, Reference)>> {
         let count = self.source.len(split)?;
         let count = limit.map_or(count, |limit| limit.min(count));
@@ -169,29 +150,28 @@ impl Task {
         Ok(records
             .into_iter()
             .map(|record| {
-                let prompt = self.instruction.prompt(&record);
                 let reference = Reference {
                     answers: record.answers,
                     options: record.options,
                     bbox: record.bbox,
                     size: record.size,
                 };
-                (prompt, reference)
+                (record.question, reference)
             })
             .collect())
     }
 
     /// Makes sure that the vision features of these pictures are there. Pictures are decoded on rayon threads.
     pub fn see<'a>(&self, backbone: &Backbone, images: impl IntoIterator<Item = &'a str>) -> Result<()> {
+        let wanted: BTreeSet<&str> = images.into_iter().collect();
         let missing: Vec<String> = {
-            let known = self.features.borrow();
-            let mut missing: BTreeMap<&str, ()> = BTreeMap::new();
-            for image in images {
-                if !known.contains_key(image) {
-                    missing.insert(image, ());
-                }
+            let mut known = self.features.borrow_mut();
+            let held: usize =
+                known.values().map(|features| features.numel() * features.kind().elt_size_in_bytes()).sum();
+            if held > FEATURES_KEPT {
+                known.retain(|image, _| wanted.contains(image.as_str()));
             }
-            missing.into_keys().map(str::to_string).collect()
+            wanted.iter().filter(|image| !known.contains_key(**image)).map(ToString::to_string).collect()
         };
         let pictures = &self.pictures;
         for paths in missing.chunks(DECODED_TOGETHER) {

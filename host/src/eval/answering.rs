@@ -14,6 +14,9 @@ use crate::eval::scorer::Scorer;
 use crate::files;
 use crate::model::{Backbone, GenerationConfig, LinearHook, Prompt, Tokenizer, generate};
 
+/// Questions whose prompts and vision features are held at a time. No answer depends on it.
+const ANSWERED_TOGETHER: usize = 1024;
+
 /// An answer, as a line of a predictions file: CoIN's fields, then ours.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
@@ -42,7 +45,27 @@ impl Engine<'_> {
         hook: &dyn LinearHook,
         seen: &mut dyn FnMut(usize, usize),
     ) -> Result<Vec<Answer>> {
-        let questions = task.questions(self.limit)?;
+        let mut questions = task.questions(self.limit)?;
+        let count = questions.len();
+        let mut answers = Vec::with_capacity(count);
+        while !questions.is_empty() {
+            let rest = questions.split_off(questions.len().min(ANSWERED_TOGETHER));
+            let window = std::mem::replace(&mut questions, rest);
+            let before = answers.len();
+            let mut seen_of_all = |done, _: usize| seen(before + done, count);
+            answers.extend(self.window(task, prompter, hook, window, &mut seen_of_all)?);
+        }
+        Ok(answers)
+    }
+
+    fn window(
+        &self,
+        task: &Task,
+        prompter: &Prompter,
+        hook: &dyn LinearHook,
+        questions: Vec<Question>,
+        seen: &mut dyn FnMut(usize, usize),
+    ) -> Result<Vec<Answer>> {
         task.see(self.backbone, questions.iter().filter_map(|question| question.image.as_deref()))?;
         let prompts: Vec<Prompt> = questions
             .iter()

@@ -18,6 +18,11 @@ use crate::stream::random::Draws;
 use crate::train::parameters::Parameters;
 use crate::train::replay::ReplayBuffer;
 
+/// Samples that are read and tokenised at once to plan batches.
+const READ_TOGETHER: usize = 1024;
+/// Tokenised samples that are kept; more of them are tokenised again when they are needed. One of LLaVA 1.5 takes 10 KB.
+const SAMPLES_KEPT: usize = 1 << 15;
+
 /// What every cell of a worker shares: the frozen model, the tasks, the configuration.
 pub struct World<'a> {
     pub config: &'a RunConfig,
@@ -173,7 +178,16 @@ impl<'a> Cell<'a> {
         self.stages.get(self.position.get().stage).is_some_and(|tasks| tasks.contains(&task))
     }
 
-    /// The samples behind references, tokenised once.
+    /// Tokens of the samples behind references.
+    pub fn lengths(&self, references: &[u64]) -> Result<Vec<usize>> {
+        let mut lengths = Vec::with_capacity(references.len());
+        for part in references.chunks(READ_TOGETHER) {
+            lengths.extend(self.samples(part)?.iter().map(|sample| sample.example.input_ids.len()));
+        }
+        Ok(lengths)
+    }
+
+    /// The samples behind references. They are kept while there are few.
     pub fn samples(&self, references: &[u64]) -> Result<Vec<Rc<Sample>>> {
         let mut missing: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for reference in references {
@@ -188,8 +202,12 @@ impl<'a> Cell<'a> {
             let world = self.world;
             let source = world.tasks.get(task).zip(world.prompters.get(task));
             let (source, prompter) = source.context("a sample of a task that is not there")?;
-            let read = source.samples(&numbers, prompter)?;
+            let read = source.samples(&numbers, prompter, self.seed)?;
             let mut known = self.samples.borrow_mut();
+            if known.len() + read.len() > SAMPLES_KEPT {
+                let wanted: BTreeSet<u64> = references.iter().copied().collect();
+                known.retain(|reference, _| wanted.contains(reference));
+            }
             for (number, sample) in numbers.iter().zip(read) {
                 known.insert(Cell::sample_ref(task, *number), Rc::new(sample));
             }

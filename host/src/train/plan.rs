@@ -1,16 +1,43 @@
 //! Which fresh samples train at which step: fixed by seed, stage and data alone.
 
-use anyhow::{Result, ensure};
+use std::cell::RefCell;
+
+use anyhow::{Context as _, Result, ensure};
 
 use crate::data::collate::length_buckets;
 use crate::train::cell::Cell;
 use crate::train::stage::Segment;
 
+/// Batches that are drawn together. Their samples are tokenised for it, so that batches have rows of similar length; of a long pass the
+/// next ones are drawn when the training reaches them.
+const DRAWN_TOGETHER: usize = 1024;
+
 /// The batches of a stage: `steps x accumulate`, each of `batch_size` samples of similar length.
 pub struct BatchPlan {
     pub steps: usize,
-    batches: Vec<Vec<u64>>,
     accumulate: usize,
+    draws: Vec<Drawing>,
+    /// The batches drawn last.
+    held: RefCell<Option<Held>>,
+    /// Given ones, in place of drawn ones.
+    fixed: Vec<Vec<u64>>,
+}
+
+/// Consecutive batches that are drawn from the same samples.
+struct Drawing {
+    stream: &'static str,
+    indices: Vec<u64>,
+    samples: Vec<u64>,
+    /// The first of its batches in the stage, and how many there are.
+    first: usize,
+    count: usize,
+}
+
+struct Held {
+    drawing: usize,
+    pass: usize,
+    window: usize,
+    batches: Vec<Vec<u64>>,
 }
 
 impl BatchPlan {
@@ -35,8 +62,16 @@ impl BatchPlan {
         );
         let steps = steps(cell, stage, samples.len());
         let accumulate = cell.accumulate(stage);
-        let batches = draw(cell, &samples, steps * accumulate, "order", &[stage as u64])?;
-        Ok(BatchPlan { steps, batches, accumulate })
+        let count = steps * accumulate;
+        let whole = Drawing { stream: "order", indices: vec![stage as u64], samples, first: 0, count };
+        let plan = BatchPlan {
+            steps,
+            accumulate,
+            draws: vec![whole],
+            held: RefCell::new(None),
+            fixed: Vec::new(),
+        };
+        Ok(plan)
     }
 
     /// Draws the batches of phases that have samples of their own.
@@ -48,45 +83,74 @@ impl BatchPlan {
                 "a phase of stage {stage} draws from {} samples for batches of {batch_size}",
                 phase.data.len()
             );
-            let (first, count) = (phase.start * self.accumulate, phase.steps * self.accumulate);
-            let drawn = draw(cell, &phase.data, count, "order/phase", &[stage as u64, phase.start as u64])?;
-            self.batches.splice(first..first + count, drawn);
+            self.draws.push(Drawing {
+                stream: "order/phase",
+                indices: vec![stage as u64, phase.start as u64],
+                samples: phase.data.clone(),
+                first: phase.start * self.accumulate,
+                count: phase.steps * self.accumulate,
+            });
         }
         Ok(())
     }
 
     /// The batches given, one a step.
     pub fn of(batches: Vec<Vec<u64>>) -> BatchPlan {
-        BatchPlan { steps: batches.len(), batches, accumulate: 1 }
+        BatchPlan {
+            steps: batches.len(),
+            accumulate: 1,
+            draws: vec![],
+            held: RefCell::new(None),
+            fixed: batches,
+        }
     }
 
     /// The fresh samples of a micro-batch.
-    pub fn batch(&self, step: usize, micro_batch: usize) -> &[u64] {
-        &self.batches[step * self.accumulate + micro_batch]
+    pub fn batch(&self, cell: &Cell, step: usize, micro_batch: usize) -> Result<Vec<u64>> {
+        let number = step * self.accumulate + micro_batch;
+        if let Some(batch) = self.fixed.get(number) {
+            return Ok(batch.clone());
+        }
+        let holds = |drawing: &Drawing| (drawing.first..drawing.first + drawing.count).contains(&number);
+        // A phase comes behind the stage that it is a part of.
+        let drawing = self.draws.iter().rposition(holds).context("the stage has no such batch")?;
+        let from = &self.draws[drawing];
+        let batches_of_a_pass = from.samples.len() / cell.world.config.training.batch_size;
+        let (pass, at) =
+            ((number - from.first) / batches_of_a_pass, (number - from.first) % batches_of_a_pass);
+        let (window, place) = (at / DRAWN_TOGETHER, at % DRAWN_TOGETHER);
+        let mut held = self.held.borrow_mut();
+        let is_held = |held: &Held| (held.drawing, held.pass, held.window) == (drawing, pass, window);
+        if !held.as_ref().is_some_and(is_held) {
+            let batches = draw(cell, from, pass, window)?;
+            *held = Some(Held { drawing, pass, window, batches });
+        }
+        let batch = held.as_ref().and_then(|held| held.batches.get(place));
+        batch.cloned().context("fewer batches were drawn than the stage has")
     }
 }
 
-/// Batches of samples of similar length. One pass over the samples is drawn as a whole; what is not reached is not tokenised.
-fn draw(cell: &Cell, samples: &[u64], needed: usize, stream: &str, indices: &[u64]) -> Result<Vec<Vec<u64>>> {
+/// A window of a pass. A pass over the samples is shuffled as a whole; what is not reached is not read.
+fn draw(cell: &Cell, from: &Drawing, pass: usize, window: usize) -> Result<Vec<Vec<u64>>> {
     let batch_size = cell.world.config.training.batch_size;
-    let mut batches: Vec<Vec<u64>> = Vec::with_capacity(needed);
-    let mut epoch = 0;
-    while batches.len() < needed {
-        let mut draws = cell.draws(stream, &[indices, &[epoch]].concat());
-        let mut order: Vec<usize> = (0..samples.len()).collect();
-        draws.shuffle(&mut order);
-        let missing = (needed - batches.len()) * batch_size;
-        let whole = samples.len() - samples.len() % batch_size;
-        order.truncate(missing.min(whole));
-        let references: Vec<u64> = order.into_iter().map(|place| samples[place]).collect();
-        let tokenised = cell.samples(&references)?;
-        let lengths: Vec<usize> = tokenised.iter().map(|sample| sample.example.input_ids.len()).collect();
-        for bucket in length_buckets(&lengths, batch_size, &mut draws) {
-            batches.push(bucket.into_iter().map(|place| references[place]).collect());
-        }
-        epoch += 1;
+    let batches_of_a_pass = from.samples.len() / batch_size;
+    let mut draws = cell.draws(from.stream, &[&from.indices[..], &[pass as u64]].concat());
+    let mut order: Vec<usize> = (0..from.samples.len()).collect();
+    draws.shuffle(&mut order);
+    let batches = (from.count - pass * batches_of_a_pass).min(batches_of_a_pass);
+    order.truncate(batches * batch_size);
+    let mut windows = order.chunks(DRAWN_TOGETHER * batch_size);
+    if windows.len() > 1 {
+        draws = cell.draws(from.stream, &[&from.indices[..], &[pass as u64, window as u64]].concat());
     }
-    Ok(batches)
+    let places = windows.nth(window).context("the pass has no such window")?;
+    let references: Vec<u64> = places.iter().map(|&place| from.samples[place]).collect();
+    let lengths = cell.lengths(&references)?;
+    let buckets = length_buckets(&lengths, batch_size, &mut draws);
+    Ok(buckets
+        .into_iter()
+        .map(|bucket| bucket.into_iter().map(|place| references[place]).collect())
+        .collect())
 }
 
 /// Optimizer steps of a stage: as configured for each of its tasks.

@@ -152,7 +152,8 @@ pub fn step(cell: &Cell, strategies: &mut Strategies, running: &mut Running) -> 
     for micro_batch in 0..accumulate {
         let position = Position { step: running.step, micro_batch, ..cell.position.get() };
         cell.position.set(position);
-        let rows = compose(cell, strategies, running.plan.batch(running.step, micro_batch), &mut report)?;
+        let fresh = running.plan.batch(cell, running.step, micro_batch)?;
+        let rows = compose(cell, strategies, &fresh, &mut report)?;
         let samples: Vec<u64> = rows.iter().map(|row| row.sample).collect();
         let batch = cell.batch(&samples)?;
         let forward = cell.forward(&batch, Purpose::Train, None)?;

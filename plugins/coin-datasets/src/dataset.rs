@@ -233,7 +233,8 @@ mod tests {
         folder.write_text("train.json", r#"[{"id": "1"}, {"id": "#);
         let error = folder.open("")?.len(Split::Val).expect_err("cut off").to_string();
         assert!(
-            error.contains("record 1 begins at byte 14 and is cut off at byte 21") && error.contains("hint: "),
+            error.contains("record 1 begins at byte 14 and is cut off at byte 21")
+                && error.contains("hint: "),
             "{error}"
         );
         Ok(())

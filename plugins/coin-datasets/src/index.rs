@@ -242,7 +242,11 @@ impl<R: Read> Scanner<R> {
     }
 
     fn cut(&self, spans: &[Span]) -> String {
-        format!("the list is cut off after {} records at byte {}, the end of the file", spans.len(), self.at())
+        format!(
+            "the list is cut off after {} records at byte {}, the end of the file",
+            spans.len(),
+            self.at()
+        )
     }
 
     fn unexpected(&self, byte: u8, spans: &[Span]) -> String {

@@ -116,8 +116,7 @@ mod tests {
             ("own.jsonl", TRAIN),
             ("eval.json", r#"[{"prompt": "Sort:\n1, 3, 2\nAnswer:", "answer": "1, 2, 3"}]"#),
         ]);
-        let config =
-            "train = \"own.jsonl\"\ntest = \"eval.json\"\nimages = \"pictures\"\nvalidation = 0.0";
+        let config = "train = \"own.jsonl\"\ntest = \"eval.json\"\nimages = \"pictures\"\nvalidation = 0.0";
         let dataset = open(folder.path(), config)?;
         let train = dataset.records(Split::Train, 0, dataset.len(Split::Train)?)?;
         assert_eq!(train[0].image.as_deref(), Some("pictures/x.png"));

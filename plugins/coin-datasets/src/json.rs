@@ -133,11 +133,7 @@ impl<'a> Reader<'a> {
         Ok((key, self.value(depth)?))
     }
 
-    fn items<T>(
-        &mut self,
-        close: u8,
-        mut item: impl FnMut(&mut Reader<'a>) -> Parsed<T>,
-    ) -> Parsed<Vec<T>> {
+    fn items<T>(&mut self, close: u8, mut item: impl FnMut(&mut Reader<'a>) -> Parsed<T>) -> Parsed<Vec<T>> {
         self.at += 1;
         let mut items = Vec::new();
         if self.peek() == close {

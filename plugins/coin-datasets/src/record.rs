@@ -50,7 +50,8 @@ pub(crate) fn record(
     let mut options = None;
     if let Some(truths) = truths {
         let truth = truths.of(&id)?;
-        answers = if truths.target_first { text::target_first(answers, truth.answers) } else { truth.answers };
+        answers =
+            if truths.target_first { text::target_first(answers, truth.answers) } else { truth.answers };
         options = Some(truth.options).filter(|options| !options.is_empty());
     }
     let Some(first) = answers.first() else { return Err(String::from("there is no answer")) };
@@ -64,8 +65,7 @@ pub(crate) fn record(
         Line::None => (text, None),
         line => text::split_instruction(&text, line == Line::Known),
     };
-    let options =
-        options.unwrap_or_else(|| if form.options { text::options(&question) } else { Vec::new() });
+    let options = options.unwrap_or_else(|| if form.options { text::options(&question) } else { Vec::new() });
     let size = match value.get("size").map(Value::numbers) {
         None => None,
         Some(Some(size)) if size.len() == 2 => Some([size[0] as u32, size[1] as u32]),

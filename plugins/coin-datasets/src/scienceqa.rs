@@ -29,13 +29,19 @@ mod tests {
     #[test]
     fn problems_give_options_and_the_right_letter() -> Result<()> {
         let folder = Folder::new(&TASK);
-        folder.write("test.json", &serde_json::json!([{"question_id": "9", "text": "Which?\nA. milk\nB. a brick"}]));
+        folder.write(
+            "test.json",
+            &serde_json::json!([{"question_id": "9", "text": "Which?\nA. milk\nB. a brick"}]),
+        );
         folder.write_image_file(
             "ScienceQA/problems.json",
             r#"{"8": {"choices": ["x"], "answer": 0}, "9": {"choices": ["milk", "a brick"], "answer": 1, "image": null}}"#,
         );
         let record = folder.open("")?.records(Split::Test, 0, 1)?.remove(0);
-        assert_eq!((record.answers, record.options), (vec!["B".into()], vec!["milk".into(), "a brick".into()]));
+        assert_eq!(
+            (record.answers, record.options),
+            (vec!["B".into()], vec!["milk".into(), "a brick".into()])
+        );
         Ok(())
     }
 

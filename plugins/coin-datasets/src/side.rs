@@ -77,7 +77,8 @@ impl Truths {
 }
 
 fn read(bytes: &[u8], is_map: bool) -> Result<(std::borrow::Cow<'_, str>, Value<'_>), &'static str> {
-    let member = if is_map { json::member(bytes) } else { json::parse(bytes).map(|value| ("".into(), value)) };
+    let member =
+        if is_map { json::member(bytes) } else { json::parse(bytes).map(|value| ("".into(), value)) };
     member.map_err(|fault| fault.why)
 }
 

@@ -29,14 +29,21 @@ mod tests {
     #[test]
     fn ten_answers_stand_behind_the_one_of_the_file() -> Result<()> {
         let folder = Folder::new(&TASK);
-        folder.write("val.json", &json!([{"question_id": 262, "image": "COCO2014/val2014/1.jpg",
-            "text": "How many?\nAnswer the question using a single word or phrase.", "answer": "2"}]));
+        folder.write(
+            "val.json",
+            &json!([{"question_id": 262, "image": "COCO2014/val2014/1.jpg",
+            "text": "How many?\nAnswer the question using a single word or phrase.", "answer": "2"}]),
+        );
         let answers: Vec<_> = (0..10)
             .map(|number| json!({"answer": if number < 4 { "two" } else { "2" }, "answer_id": number + 1}))
             .collect();
-        folder.write_image_file("VQAv2/v2_mscoco_val2014_annotations.json", &json!({
-            "info": {"year": 2014}, "annotations": [{"answers": answers, "question_id": 262}],
-        }).to_string());
+        folder.write_image_file(
+            "VQAv2/v2_mscoco_val2014_annotations.json",
+            &json!({
+                "info": {"year": 2014}, "annotations": [{"answers": answers, "question_id": 262}],
+            })
+            .to_string(),
+        );
         let record = folder.open("")?.records(Split::Test, 0, 1)?.remove(0);
         assert_eq!((record.answers.len(), record.answers[0].as_str()), (10, "2"));
         assert_eq!(record.answers.iter().filter(|answer| *answer == "two").count(), 4);

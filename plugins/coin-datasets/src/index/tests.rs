@@ -46,7 +46,8 @@ fn damage_is_named_and_whole_records_are_kept() {
         let (count, damage) = damage(text);
         let end = text.len();
         let start = text.rfind('{').expect("a record");
-        let said = format!("record 1 begins at byte {start} and is cut off at byte {end}, the end of the file");
+        let said =
+            format!("record 1 begins at byte {start} and is cut off at byte {end}, the end of the file");
         assert_eq!((count, damage), (1, said));
     }
     assert_eq!(
@@ -68,7 +69,10 @@ fn lists_under_a_key_and_members_are_found() {
     assert_eq!(found(text, Layout::Under("data")), (vec![r#"{"a": 1}"#, r#"{"b": "]"}"#], None));
     assert_eq!(found(text, Layout::Under("dat")), (vec![], None));
     let text = r#"{"7" : {"answer": 1}, "10": {"answer": 0}}"#;
-    assert_eq!(found(text, Layout::Members), (vec![r#""7" : {"answer": 1}"#, r#""10": {"answer": 0}"#], None));
+    assert_eq!(
+        found(text, Layout::Members),
+        (vec![r#""7" : {"answer": 1}"#, r#""10": {"answer": 0}"#], None)
+    );
     let cut = found(&text[..text.len() - 5], Layout::Members).1.expect("damage");
     assert!(cut.contains("cut off or broken at byte"), "{cut}");
     assert!(found("[]", Layout::Members).1.expect("damage").contains("not a JSON object"));
