@@ -8,9 +8,10 @@ use crate::data::collate::length_buckets;
 use crate::train::cell::Cell;
 use crate::train::stage::Segment;
 
-/// Batches that are drawn together. Their samples are tokenised for it, so that batches have rows of similar length; of a long pass the
-/// next ones are drawn when the training reaches them.
-const DRAWN_TOGETHER: usize = 1024;
+/// Batches of a pass that are drawn together: their samples are tokenised for it, so that batches have rows of similar length.
+const WHOLE_PASS: usize = 1024;
+/// Batches of a longer pass that are drawn together, when the training reaches them.
+const WINDOW: usize = 128;
 
 /// The batches of a stage: `steps x accumulate`, each of `batch_size` samples of similar length.
 pub struct BatchPlan {
@@ -118,7 +119,8 @@ impl BatchPlan {
         let batches_of_a_pass = from.samples.len() / cell.world.config.training.batch_size;
         let (pass, at) =
             ((number - from.first) / batches_of_a_pass, (number - from.first) % batches_of_a_pass);
-        let (window, place) = (at / DRAWN_TOGETHER, at % DRAWN_TOGETHER);
+        let together = from.together(pass, batches_of_a_pass);
+        let (window, place) = (at / together, at % together);
         let mut held = self.held.borrow_mut();
         let is_held = |held: &Held| (held.drawing, held.pass, held.window) == (drawing, pass, window);
         if !held.as_ref().is_some_and(is_held) {
@@ -130,6 +132,18 @@ impl BatchPlan {
     }
 }
 
+impl Drawing {
+    /// Batches of a pass.
+    fn reached(&self, pass: usize, batches_of_a_pass: usize) -> usize {
+        (self.count - pass * batches_of_a_pass).min(batches_of_a_pass)
+    }
+
+    /// Batches of a pass that are drawn together.
+    fn together(&self, pass: usize, batches_of_a_pass: usize) -> usize {
+        if self.reached(pass, batches_of_a_pass) <= WHOLE_PASS { WHOLE_PASS } else { WINDOW }
+    }
+}
+
 /// A window of a pass. A pass over the samples is shuffled as a whole; what is not reached is not read.
 fn draw(cell: &Cell, from: &Drawing, pass: usize, window: usize) -> Result<Vec<Vec<u64>>> {
     let batch_size = cell.world.config.training.batch_size;
@@ -137,9 +151,8 @@ fn draw(cell: &Cell, from: &Drawing, pass: usize, window: usize) -> Result<Vec<V
     let mut draws = cell.draws(from.stream, &[&from.indices[..], &[pass as u64]].concat());
     let mut order: Vec<usize> = (0..from.samples.len()).collect();
     draws.shuffle(&mut order);
-    let batches = (from.count - pass * batches_of_a_pass).min(batches_of_a_pass);
-    order.truncate(batches * batch_size);
-    let mut windows = order.chunks(DRAWN_TOGETHER * batch_size);
+    order.truncate(from.reached(pass, batches_of_a_pass) * batch_size);
+    let mut windows = order.chunks(from.together(pass, batches_of_a_pass) * batch_size);
     if windows.len() > 1 {
         draws = cell.draws(from.stream, &[&from.indices[..], &[pass as u64, window as u64]].concat());
     }

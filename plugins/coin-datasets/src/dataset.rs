@@ -99,6 +99,30 @@ impl FileDataset {
         Ok([Part { file: file.clone(), numbers: train }, Part { file, numbers: val }])
     }
 
+    /// Takes over what a check of sound files found, so that they are not looked through again. `held` are set aside for validation.
+    pub(crate) fn remember(&self, train: Option<RecordFile>, val: Option<RecordFile>, held: &[u32]) {
+        let Some(train) = train.filter(|file| file.damage().is_none()) else { return };
+        let parts = match (&self.files.val, val) {
+            (None, _) => {
+                let mut rest = held.iter().peekable();
+                let kept = (0..train.len() as u32).filter(|number| rest.next_if_eq(&number).is_none());
+                let kept = kept.collect();
+                let file = Arc::new(train);
+                [Part { file: file.clone(), numbers: kept }, Part { file, numbers: held.to_vec() }]
+            }
+            (Some(_), Some(val)) if val.damage().is_none() => [Part::whole(train), Part::whole(val)],
+            (Some(_), _) => return,
+        };
+        let _already_there = self.training.set(Ok(parts));
+    }
+
+    /// The same for the test file.
+    pub(crate) fn remember_test(&self, test: Option<RecordFile>) {
+        if let Some(test) = test.filter(|file| file.damage().is_none()) {
+            let _already_there = self.test.set(Ok(Part::whole(test)));
+        }
+    }
+
     fn part(&self, split: Split) -> Result<&Part> {
         let training = || self.training.get_or_init(|| self.open_training()).as_ref().map_err(Clone::clone);
         match split {

@@ -14,6 +14,9 @@ const GAP: u64 = 1 << 16;
 /// Bytes read at a time.
 const BLOCK: u64 = 1 << 20;
 
+/// What a record is read to: its value, or why it is none.
+pub(crate) type Read<'a> = std::result::Result<Value<'a>, String>;
+
 /// A file of records. Called from several threads at once: reading needs no position.
 pub(crate) struct RecordFile {
     pub(crate) path: PathBuf,
@@ -95,11 +98,11 @@ impl RecordFile {
         Ok(())
     }
 
-    /// Calls `body` with the number of each of these records and what is read of it: its value, or why it is none.
+    /// Calls `body` with the number of each of these records and what it is read to.
     pub(crate) fn each_value(
         &self,
         numbers: &[u32],
-        body: &mut dyn FnMut(usize, std::result::Result<Value<'_>, String>) -> Result<()>,
+        body: &mut dyn FnMut(usize, Read<'_>) -> Result<()>,
     ) -> Result<()> {
         self.each(numbers, &mut |number, bytes| {
             let place = |fault: json::Fault| {

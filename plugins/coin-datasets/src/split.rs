@@ -6,10 +6,13 @@ use crate::text::inside;
 /// Whether a record of the training file belongs to the validation part. All questions on a picture go the same way, whatever their
 /// order in the file.
 pub(crate) fn held_out(record: &Value, number: usize, fraction: f64) -> bool {
-    let text = |key| record.get(key).and_then(Value::scalar).map(String::from);
+    if fraction == 0.0 {
+        return false;
+    }
+    let text = |key| record.get(key).and_then(Value::scalar);
     let name = match text("image") {
-        Some(image) => inside(&image).unwrap_or(image),
-        None => text("question_id").or_else(|| text("id")).unwrap_or_else(|| number.to_string()),
+        Some(image) => inside(image).unwrap_or_else(|_| image.to_string()),
+        None => text("question_id").or_else(|| text("id")).map_or_else(|| number.to_string(), String::from),
     };
     uniform(&name) < fraction
 }

@@ -24,10 +24,17 @@ pub(crate) fn verify(dataset: &FileDataset) -> Verification {
         None
     });
     let files = &dataset.files;
-    let parts = check(dataset, &files.train, None, true, &mut found);
-    let val = files.val.as_deref().map(|path| check(dataset, path, None, false, &mut found)[0]);
-    let test = check(dataset, &files.test, truths, false, &mut found)[0];
-    found.counts = [parts[0], val.unwrap_or(parts[1]), test];
+    let mut held = Vec::new();
+    let train = check(dataset, &files.train, None, Some(&mut held), &mut found);
+    let val = files.val.as_deref().and_then(|path| check(dataset, path, None, None, &mut found));
+    let test = check(dataset, &files.test, truths, None, &mut found);
+    let count = |file: &Option<RecordFile>| file.as_ref().map_or(0, RecordFile::len);
+    found.counts = match files.val {
+        Some(_) => [count(&train), count(&val), count(&test)],
+        None => [count(&train) - held.len(), held.len(), count(&test)],
+    };
+    dataset.remember(train, val, &held);
+    dataset.remember_test(test);
     if let Some((_, path)) = files.side.as_ref().filter(|_| truths.is_some()) {
         note(dataset, path, &mut found);
     }
@@ -47,25 +54,24 @@ struct Lines {
     count: usize,
 }
 
-/// Looks at every record of a file; gives how many there are, and how many are set aside where `divided`.
+/// Looks at every record of a file; `held` takes those that are set aside, where no other file is for validation.
 fn check(
     dataset: &FileDataset,
     path: &Path,
     truths: Option<&Truths>,
-    divided: bool,
+    held: Option<&mut Vec<u32>>,
     found: &mut Verification,
-) -> [usize; 2] {
+) -> Option<RecordFile> {
     let file = match RecordFile::open_damaged(path, Layout::Records) {
         Ok(file) => file,
         Err(error) => {
             found.problems.push(error.to_string());
-            return [0, 0];
+            return None;
         }
     };
-    let divided = divided && dataset.files.val.is_none();
+    let mut held = held.filter(|_| dataset.files.val.is_none());
     let mut kinds: BTreeMap<&'static str, Lines> = BTreeMap::new();
     let mut ids: BTreeSet<Box<str>> = BTreeSet::new();
-    let mut held = 0;
     let numbers: Vec<u32> = (0..file.len() as u32).collect();
     let read = file.each_value(&numbers, &mut |number, value| {
         let mut report = |kind, what: String| {
@@ -76,7 +82,11 @@ fn check(
             }
         };
         let read = value.and_then(|value| {
-            held += usize::from(divided && held_out(&value, number, dataset.validation));
+            if let Some(held) = &mut held
+                && held_out(&value, number, dataset.validation)
+            {
+                held.push(number as u32);
+            }
             marks(&value, &mut report);
             record(&value, number, &dataset.form, truths)
         });
@@ -101,7 +111,7 @@ fn check(
         }
     }
     note(dataset, path, found);
-    [file.len() - held, held]
+    Some(file)
 }
 
 /// Whether a record asks about a picture that it does not name.

@@ -69,7 +69,7 @@ impl VerifyCommand {
         for (name, task, opened) in self.selection.resolve()?.open() {
             checks.push(match opened {
                 // Without its plugin nothing is found out about any task.
-                Err(error) if error.chain().any(|cause| refused(cause)) => return Err(error),
+                Err(error) if error.chain().any(refused) => return Err(error),
                 opened => (name, task, opened),
             });
         }
