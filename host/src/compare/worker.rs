@@ -324,7 +324,9 @@ fn zero_shot(
             Blind::fit(task.metric, train.iter().map(|(question, reference)| (question.as_str(), reference)));
         let usual: Vec<Answer> = test
             .iter()
-            .map(|question| engine.scored(task, question, blind.answer(&question.record.question).to_string()))
+            .map(|question| {
+                engine.scored(task, question, blind.answer(&question.record.question).to_string())
+            })
             .collect::<Result<_>>()?;
         for (name, reference) in &mut references {
             reference.blind.push((!usual.is_empty()).then(|| answering::percent(&usual, name)));
