@@ -1,6 +1,6 @@
 //! The check of a task's records: everything that can be wrong with them. Pictures are the host's to check: it decodes them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use coin_plugin_api::{FILE_READ, Record, Verification};
@@ -71,7 +71,7 @@ fn check(
     };
     let mut held = held.filter(|_| dataset.files.val.is_none());
     let mut kinds: BTreeMap<&'static str, Lines> = BTreeMap::new();
-    let mut ids: BTreeSet<Box<str>> = BTreeSet::new();
+    let mut ids: HashSet<Box<str>> = HashSet::new();
     let numbers: Vec<u32> = (0..file.len() as u32).collect();
     let read = file.each_value(&numbers, &mut |number, value| {
         let mut report = |kind, what: String| {
