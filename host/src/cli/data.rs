@@ -124,6 +124,7 @@ impl Selection {
                     instruction: Instruction::original(),
                     metric: None,
                     max_new_tokens: 1,
+                    accumulate: None,
                     template: None,
                     config: keys.clone(),
                 };

@@ -65,13 +65,8 @@ impl BatchPlan {
         let accumulate = cell.accumulate(stage);
         let count = steps * accumulate;
         let whole = Drawing { stream: "order", indices: vec![stage as u64], samples, first: 0, count };
-        let plan = BatchPlan {
-            steps,
-            accumulate,
-            draws: vec![whole],
-            held: RefCell::new(None),
-            fixed: Vec::new(),
-        };
+        let plan =
+            BatchPlan { steps, accumulate, draws: vec![whole], held: RefCell::new(None), fixed: Vec::new() };
         Ok(plan)
     }
 
