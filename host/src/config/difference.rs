@@ -6,8 +6,8 @@ use crate::config::RunConfig;
 use crate::config::flat::flat;
 
 /// Where plugins are looked for, and why they are trusted, does not make a run another one: its manifest holds the hashes of those it
-/// loaded. Nor does who judges its answers.
-const NO_PART_OF_THE_RUN: &[&str] = &["plugins.", "judge."];
+/// loaded. Nor does who judges its answers, or what its estimates go by.
+const NO_PART_OF_THE_RUN: &[&str] = &["plugins.", "judge.", "backbone.shape"];
 
 /// Lines after which a list of differences is cut.
 const SHOWN: usize = 8;
