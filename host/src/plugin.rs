@@ -5,6 +5,7 @@
 //! check api version and layout, compare what it says of itself with the manifest, hand it the host. Up to the last but three steps
 //! no code of the plugin runs; listing stops there.
 
+pub mod archive;
 pub mod breadcrumb;
 mod caller;
 pub mod capability;
@@ -13,8 +14,11 @@ mod dataset;
 pub mod discover;
 pub mod elf;
 mod error;
+pub mod fetch;
 mod given;
 pub mod hook;
+pub mod index;
+pub mod keyring;
 pub mod listing;
 pub mod load;
 mod loaded;
@@ -23,8 +27,10 @@ pub mod manifest;
 mod method;
 pub mod package;
 pub mod scaffold;
+pub mod secret;
 pub mod shelf;
 pub mod shipped;
+pub mod signature;
 pub mod trust;
 pub mod verify;
 

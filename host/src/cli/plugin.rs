@@ -14,10 +14,14 @@ use crate::plugin::Catalog;
 use crate::plugin::listing::State;
 
 mod add;
+mod index;
+mod keygen;
 mod lock;
 mod new;
 mod pack;
+mod password;
 mod remove;
+mod trust;
 mod verify;
 
 #[derive(Debug, Args)]
@@ -38,6 +42,12 @@ enum Command {
     New(new::NewCommand),
     /// Make a package of a built plugin: one folder or file that other labs can add
     Pack(pack::PackCommand),
+    /// Make a key pair to sign packages with
+    Keygen(keygen::KeygenCommand),
+    /// Say whose signatures count: labs, their keys, revoked keys
+    Trust(trust::TrustCommand),
+    /// List a folder's packages in its index.toml, for others to add from
+    Index(index::IndexCommand),
     /// Put a package or a library into your own plugins, and lock it
     Add(add::AddCommand),
     /// Take a plugin out of your own plugins
@@ -51,11 +61,19 @@ struct Search {
     /// Look for plugins here first
     #[arg(long, value_name = "FOLDER")]
     plugin_dir: Vec<PathBuf>,
+    /// The policy that they are judged by, as `plugins.trust` of a run
+    #[arg(long, value_name = "POLICY", default_value = "locked", value_parser = ["locked", "signed", "any"])]
+    trust: String,
 }
 
 impl Search {
     fn catalog(&self) -> Catalog {
-        Catalog::open(&Plugins { dirs: self.plugin_dir.clone(), dev: Vec::new(), trust: Trust::Locked })
+        let trust = match self.trust.as_str() {
+            "signed" => Trust::Signed,
+            "any" => Trust::Any,
+            _ => Trust::Locked,
+        };
+        Catalog::open(&Plugins { dirs: self.plugin_dir.clone(), dev: Vec::new(), trust })
     }
 }
 
@@ -87,6 +105,9 @@ impl PluginCommand {
             Command::Lock(command) => command.run(output),
             Command::New(command) => command.run(output),
             Command::Pack(command) => command.run(output),
+            Command::Keygen(command) => command.run(output),
+            Command::Trust(command) => command.run(output),
+            Command::Index(command) => command.run(output),
             Command::Add(command) => command.run(output),
             Command::Remove(command) => command.run(output),
             Command::Verify(command) => command.run(output),
@@ -108,7 +129,8 @@ impl ListCommand {
 
 /// One line a plugin, and beneath it why it is not usable.
 fn table(states: &[State]) -> String {
-    let mut rows = vec![["NAME", "VERSION", "KIND", "API", "TRUST", "FROM"].map(String::from)];
+    let mut rows =
+        vec![["NAME", "VERSION", "KIND", "API", "TARGET", "TRUST", "SIGNATURE", "FROM"].map(String::from)];
     for state in states {
         let trust = if state.hidden_by.is_some() { "hidden" } else { state.verdict.name() };
         let from = state.path.as_deref().map(|path| near(path).display().to_string());
@@ -117,14 +139,16 @@ fn table(states: &[State]) -> String {
             state.version.clone().unwrap_or_else(|| String::from("?")),
             kinds(state),
             state.api.clone().unwrap_or_else(|| String::from("?")),
+            if state.targets.is_empty() { String::from("?") } else { state.targets.join(",") },
             trust.to_string(),
+            state.signature.clone().unwrap_or_else(|| String::from("-")),
             from.unwrap_or_default(),
         ]);
     }
-    let widths: [usize; 6] = std::array::from_fn(|column| {
+    let widths: [usize; 8] = std::array::from_fn(|column| {
         rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
     });
-    let line = |row: &[String; 6]| {
+    let line = |row: &[String; 8]| {
         let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
         cells.collect::<Vec<_>>().join("  ").trim_end().to_string()
     };
@@ -211,7 +235,11 @@ impl Info<'_> {
         add("api", known(&state.api));
         add("paper", known(&state.paper));
         add("license", known(&state.license));
+        add("target", state.targets.join(", "));
         add("trust", state.verdict.name().to_string());
+        add("signature", known(&state.signature));
+        add("key", known(&state.key));
+        add("commit", known(&state.commit));
         add("from", state.path.as_deref().map(|path| near(path).display().to_string()).unwrap_or_default());
         add("sha256", known(&state.sha256));
         add("size", state.size.map(|size| format!("{size} bytes")).unwrap_or_default());

@@ -9,7 +9,7 @@ use super::error::{PluginError, label};
 use super::listing::{self, State};
 use super::load::{self, Loaded};
 use super::manifest::{Kind, Manifest};
-use super::trust::{Mark, Policy};
+use super::trust::{Ground, Policy};
 use super::verify::{self, Image};
 use super::{Plugin, elf};
 use crate::config::{Plugins, Trust};
@@ -26,7 +26,7 @@ pub struct Catalog {
 #[derive(Debug)]
 pub struct Examined {
     pub image: Image,
-    pub mark: Mark,
+    pub ground: Ground,
 }
 
 impl Catalog {
@@ -85,8 +85,8 @@ impl Catalog {
 
     fn verify(&self, candidate: &Candidate) -> Result<Examined, String> {
         let image = sound(candidate)?;
-        let mark = self.policy.judge(candidate, &image).map_err(|distrust| distrust.to_string())?;
-        Ok(Examined { image, mark })
+        let ground = self.policy.judge(candidate, &image).map_err(|distrust| distrust.to_string())?;
+        Ok(Examined { image, ground })
     }
 
     /// What would become of everything that was found. No code of a plugin runs.
@@ -117,6 +117,15 @@ pub(super) fn sound(candidate: &Candidate) -> Result<Image, String> {
         load::check_api(&manifest.api.version)?;
     }
     let image = verify::read(&candidate.path)?;
+    check_library(&image, candidate.manifest.as_ref())?;
+    Ok(image)
+}
+
+/// Looks at a library's headers, and holds it against its manifest.
+///
+/// # Errors
+/// Why the dynamic linker must not see it.
+pub(super) fn check_library(image: &Image, manifest: Option<&Manifest>) -> Result<(), String> {
     // A cut or foreign file first: "truncated" says more than another hash.
     let headers = if cfg!(target_os = "linux") { Some(elf::read(&image.bytes)?) } else { None };
     if headers.is_some_and(|headers| !headers.plugin) {
@@ -124,11 +133,11 @@ pub(super) fn sound(candidate: &Candidate) -> Result<Image, String> {
             "a shared library, but not a coin-host plugin: it does not export one\nhint: a plugin has `export_plugin!` in its lib.rs; is this another library under a plugin's name?",
         ));
     }
-    if let Some(file) = candidate.manifest.as_ref().and_then(Manifest::library) {
-        verify::compare(&image, file.size, &file.sha256, "its manifest")
+    if let Some(file) = manifest.and_then(Manifest::library) {
+        verify::compare(image.bytes.len(), &image.sha256, file.size, &file.sha256, "its manifest")
             .map_err(|reason| format!("{reason}\nhint: get the package again from where it came"))?;
     }
-    Ok(image)
+    Ok(())
 }
 
 fn refused(candidate: &Candidate, reason: String) -> PluginError {

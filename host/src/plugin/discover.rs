@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::error::PluginError;
 use super::manifest::{self, Manifest};
-use super::shipped;
+use super::{keyring, shipped};
 use crate::config::nearest;
 
 /// The variable with more folders, separated as in `PATH`.
@@ -46,6 +46,8 @@ pub struct Surroundings {
     pub plugin_path: Option<OsString>,
     /// `$XDG_DATA_HOME`, or `~/.local/share`.
     pub data_home: Option<PathBuf>,
+    /// `$XDG_CONFIG_HOME`, or `~/.config`.
+    pub config_home: Option<PathBuf>,
     pub current: PathBuf,
     /// The folder of the program.
     pub program: Option<PathBuf>,
@@ -55,10 +57,12 @@ impl Surroundings {
     /// Those of this process.
     pub fn of_process() -> Surroundings {
         let given = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-        let home = || given("HOME").map(|home| PathBuf::from(home).join(".local/share"));
+        let below_home = |folder: &str| given("HOME").map(|home| PathBuf::from(home).join(folder));
+        let base = |name: &str, folder: &str| given(name).map(PathBuf::from).or_else(|| below_home(folder));
         Surroundings {
             plugin_path: given(PATH_VARIABLE),
-            data_home: given("XDG_DATA_HOME").map(PathBuf::from).or_else(home),
+            data_home: base("XDG_DATA_HOME", ".local/share"),
+            config_home: base("XDG_CONFIG_HOME", ".config"),
             current: std::env::current_dir().unwrap_or_default(),
             program: std::env::current_exe().ok().and_then(|program| program.parent().map(Path::to_path_buf)),
         }
@@ -67,6 +71,11 @@ impl Surroundings {
     /// The folder that holds the user's own plugins and lock.
     pub fn user(&self) -> Option<PathBuf> {
         Some(self.data_home.as_ref()?.join("coin-host"))
+    }
+
+    /// The keyring. There is no other: what a checkout or a package brings must not say whom to trust.
+    pub fn keys(&self) -> Option<PathBuf> {
+        Some(self.config_home.as_ref()?.join("coin-host").join(keyring::FILE))
     }
 
     /// The folder with the shipped plugins: that of the program, or of the profile where the program is a test in its `deps`.
@@ -119,8 +128,17 @@ pub struct Candidate {
     pub path: PathBuf,
     pub origin: Origin,
     pub manifest: Option<Manifest>,
+    /// The manifest's text and the signature over it, where its package has one.
+    pub signed: Option<Signed>,
     /// Why it cannot be used, as far as can be seen without reading the library.
     pub problem: Option<String>,
+}
+
+/// A manifest as it was read, and the signature that stood beside it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Signed {
+    pub manifest: String,
+    pub signature: String,
 }
 
 impl Candidate {
@@ -205,40 +223,61 @@ fn bare(name: String, path: PathBuf, origin: Origin) -> Candidate {
     // The manifest of a shipped plugin is part of the program; a library of that name elsewhere may be another one.
     let manifest = (origin == Origin::Program).then(|| shipped::manifest(&name).cloned()).flatten();
     let version = manifest.as_ref().map(|manifest| manifest.plugin.version.clone());
-    Candidate { name, version, path, origin, manifest, problem: None }
+    Candidate { name, version, path, origin, manifest, signed: None, problem: None }
 }
 
 /// A package's folder.
-pub(super) fn package(folder: &Path, origin: Origin) -> Candidate {
+fn package(folder: &Path, origin: Origin) -> Candidate {
     let failed = |problem: String| Candidate {
         name: folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
         version: None,
         path: folder.to_path_buf(),
         origin,
         manifest: None,
+        signed: None,
         problem: Some(problem),
     };
-    let manifest = match Manifest::read(&folder.join(manifest::FILE)) {
-        Ok(manifest) => manifest,
+    let read = manifest::text(&folder.join(manifest::FILE))
+        .and_then(|text| Manifest::parse(&text).map(|manifest| (text, manifest)));
+    let (text, manifest) = match read {
+        Ok(read) => read,
         Err(error) => return failed(format!("{}: {error}", manifest::FILE)),
     };
-    let (path, problem) = match manifest.library() {
-        Some(file) => (folder.join(&file.path), None),
-        None if manifest.files.is_empty() => {
-            let problem = "its folder holds the source, not a built plugin\nhint: build it, and name the folder that its library is built into";
-            (folder.to_path_buf(), Some(String::from(problem)))
-        }
-        None => {
-            let problem = format!(
-                "the package has no library for {}\nhint: ask its author for one, or build it from its source",
-                manifest::target()
-            );
-            (folder.to_path_buf(), Some(problem))
-        }
+    let signature = folder.join(manifest::SIGNATURE);
+    let signed = match signature.exists().then(|| super::package::signature_text(&signature)).transpose() {
+        Ok(signature) => signature.map(|signature| Signed { manifest: text, signature }),
+        Err(error) => return failed(error),
+    };
+    let (path, problem) = match library(&manifest) {
+        Ok(file) => (folder.join(&file.path), None),
+        Err(problem) => (folder.to_path_buf(), Some(problem)),
     };
     let about = &manifest.plugin;
     let (name, version) = (about.name.clone(), Some(about.version.clone()));
-    Candidate { name, version, path, origin, manifest: Some(manifest), problem }
+    Candidate { name, version, path, origin, manifest: Some(manifest), signed, problem }
+}
+
+/// The library of a package for this platform.
+///
+/// # Errors
+/// That it has none, with a hint.
+pub(super) fn library(manifest: &Manifest) -> Result<&manifest::File, String> {
+    let targets: Vec<&str> = manifest.files.iter().filter_map(|file| file.target.as_deref()).collect();
+    match manifest.library() {
+        Some(file) => Ok(file),
+        None if manifest.files.is_empty() => Err(String::from(
+            "its folder holds the source, not a built plugin\nhint: build it, and name the folder that its library is built into",
+        )),
+        None => Err(format!(
+            "the package has no library for {}, {}\nhint: ask its author for one, or build it from its source",
+            manifest::target(),
+            if targets.is_empty() {
+                String::from("nor for another platform")
+            } else {
+                format!("only for {}", targets.join(" and "))
+            }
+        )),
+    }
 }
 
 /// Whether a candidate answers to `name` or `name@version`; a library without a manifest may have any version until it is loaded.
@@ -328,6 +367,7 @@ mod tests {
         Surroundings {
             plugin_path: Some(std::env::join_paths([root.join("b"), root.join("c")]).expect("plain names")),
             data_home: Some(root.join("data")),
+            config_home: None,
             current: root.join("project"),
             program: Some(root.join("bin")),
         }

@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::catalog::sound;
 use super::discover::{Candidate, Origin};
-use super::manifest::Kind;
+use super::keyring::Standing;
+use super::manifest::{self, Kind};
 use super::shipped;
 use super::trust::{Distrust, Mark, Policy};
 
@@ -20,6 +21,8 @@ pub struct State {
     pub kinds: Vec<Kind>,
     /// The version of the border it was built with.
     pub api: Option<String>,
+    /// The platforms it has libraries for, as far as its manifest or its headers tell.
+    pub targets: Vec<String>,
     pub needs: Vec<Need>,
     pub license: Option<String>,
     pub paper: Option<String>,
@@ -28,6 +31,12 @@ pub struct State {
     pub origin: Option<Origin>,
     pub sha256: Option<String>,
     pub size: Option<usize>,
+    /// Where it was built from, as its package or the lock tells.
+    pub commit: Option<String>,
+    /// Whose signature it has, and what that is worth.
+    pub signature: Option<String>,
+    /// Fingerprint of the key that signed its package.
+    pub key: Option<String>,
     pub verdict: Verdict,
     /// Why it is not usable, with a hint.
     pub reason: Option<String>,
@@ -41,6 +50,7 @@ pub struct State {
 pub enum Verdict {
     Locked,
     Dev,
+    Signed,
     Unverified,
     /// Sound, but nobody vouched for it.
     Unlocked,
@@ -51,13 +61,14 @@ pub enum Verdict {
 impl Verdict {
     /// Whether it would be loaded.
     pub fn usable(self) -> bool {
-        matches!(self, Verdict::Locked | Verdict::Dev | Verdict::Unverified)
+        matches!(self, Verdict::Locked | Verdict::Dev | Verdict::Signed | Verdict::Unverified)
     }
 
     pub fn name(self) -> &'static str {
         match self {
             Verdict::Locked => "locked",
             Verdict::Dev => "dev",
+            Verdict::Signed => "signed",
             Verdict::Unverified => "unverified",
             Verdict::Unlocked => "unlocked",
             Verdict::Refused => "refused",
@@ -71,6 +82,7 @@ impl From<Mark> for Verdict {
         match mark {
             Mark::Locked => Verdict::Locked,
             Mark::Dev => Verdict::Dev,
+            Mark::Signed => Verdict::Signed,
             Mark::Unverified => Verdict::Unverified,
         }
     }
@@ -98,6 +110,7 @@ pub(super) fn states(candidates: &[Candidate], policy: &Policy) -> Vec<State> {
                 path: PathBuf::new(),
                 origin: Origin::Program,
                 manifest: Some(manifest.clone()),
+                signed: None,
                 problem: None,
             };
             found.push(State {
@@ -114,22 +127,35 @@ pub(super) fn states(candidates: &[Candidate], policy: &Policy) -> Vec<State> {
 }
 
 fn state(candidate: &Candidate, policy: &Policy) -> State {
-    let state = described(candidate);
+    let signature = policy.standing(candidate).map(|standing| match standing {
+        Standing::Trusted(signer) => format!("lab {}", signer.lab),
+        Standing::Expired(signer, until) => format!("lab {}, until {until}", signer.lab),
+        Standing::Unknown(id) => format!("unknown key {id}"),
+        Standing::Revoked(_) => String::from("revoked key"),
+        Standing::Broken(_) => String::from("broken"),
+    });
+    let state = State { signature, ..described(candidate) };
     let image = match sound(candidate) {
         Ok(image) => image,
         Err(reason) => return State { verdict: Verdict::Refused, reason: Some(reason), ..state },
     };
-    let (verdict, reason) = match policy.judge(candidate, &image) {
-        Ok(mark) => (mark.into(), None),
-        Err(Distrust::Unlocked(reason)) => (Verdict::Unlocked, Some(reason)),
-        Err(Distrust::Refused(reason)) => (Verdict::Refused, Some(reason)),
-    };
-    State { sha256: Some(image.sha256), size: Some(image.bytes.len()), verdict, reason, ..state }
+    // What is sound is for this machine.
+    let targets = if state.targets.is_empty() { vec![manifest::target()] } else { state.targets };
+    let state = State { targets, sha256: Some(image.sha256.clone()), size: Some(image.bytes.len()), ..state };
+    match policy.judge(candidate, &image) {
+        Ok(ground) => State { verdict: ground.mark.into(), key: ground.key, commit: ground.commit, ..state },
+        Err(Distrust::Unlocked(reason)) => {
+            State { verdict: Verdict::Unlocked, reason: Some(reason), ..state }
+        }
+        Err(Distrust::Refused(reason)) => State { verdict: Verdict::Refused, reason: Some(reason), ..state },
+    }
 }
 
 /// What its manifest says.
 fn described(candidate: &Candidate) -> State {
     let about = candidate.manifest.as_ref().map(|manifest| &manifest.plugin);
+    let files = candidate.manifest.as_ref().map(|manifest| &manifest.files);
+    let targets = files.map(|files| files.iter().filter_map(|file| file.target.clone()));
     State {
         name: candidate.name.clone(),
         version: candidate.version.clone(),
@@ -141,8 +167,12 @@ fn described(candidate: &Candidate) -> State {
         description: about.and_then(|about| about.description.clone()),
         path: Some(candidate.path.clone()),
         origin: Some(candidate.origin),
+        targets: targets.into_iter().flatten().collect(),
         sha256: None,
         size: None,
+        commit: None,
+        signature: None,
+        key: None,
         verdict: Verdict::Refused,
         reason: None,
         hidden_by: None,

@@ -15,7 +15,7 @@ use super::error::{PluginError, label};
 use super::hook::Hook;
 use super::load::Loaded;
 use super::method::Method;
-use super::trust::Mark;
+use super::trust::{Ground, Mark};
 use crate::ops::{self, Services};
 
 /// A plugin that may be called. Copies stand for the same library, which stays loaded as long as the process lives.
@@ -25,14 +25,21 @@ pub struct Plugin {
     api: ApiVersion,
     sha256: String,
     path: PathBuf,
-    mark: Mark,
+    ground: Ground,
     module: PluginRef,
     caller: Caller,
 }
 
 impl fmt::Debug for Plugin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Plugin({} {}, {:?}, {})", self.name(), self.version(), self.mark, self.path.display())
+        write!(
+            f,
+            "Plugin({} {}, {:?}, {})",
+            self.name(),
+            self.version(),
+            self.ground.mark,
+            self.path.display()
+        )
     }
 }
 
@@ -49,7 +56,7 @@ impl Plugin {
             api: loaded.api,
             sha256: examined.image.sha256,
             path: path.to_path_buf(),
-            mark: examined.mark,
+            ground: examined.ground,
             module: loaded.module,
             caller,
         })
@@ -85,7 +92,12 @@ impl Plugin {
 
     /// On what ground it was accepted.
     pub fn mark(&self) -> Mark {
-        self.mark
+        self.ground.mark
+    }
+
+    /// What is known of where it comes from.
+    pub fn ground(&self) -> &Ground {
+        &self.ground
     }
 
     /// Whether it may run under a protocol; see [`capability::grants`].

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
+use super::verify;
 use crate::files;
 
 /// Name of a lock's file.
@@ -21,7 +22,7 @@ pub struct Lock {
 }
 
 /// One library.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Locked {
     pub name: String,
@@ -32,6 +33,15 @@ pub struct Locked {
     pub size: u64,
     /// Where it was locked, for people: a copy elsewhere is as good.
     pub path: String,
+    /// The file, address or lab that it was added from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Fingerprint of the key that signed its package.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// The commit that it was built from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
 }
 
 impl Lock {
@@ -46,16 +56,21 @@ impl Lock {
                 path.display()
             )
         };
-        let size = match std::fs::metadata(path) {
-            Ok(metadata) => metadata.len(),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Lock::default()),
-            Err(error) => return Err(unsound(&error)),
-        };
-        if size > LARGEST {
-            return Err(unsound(&format!("{size} bytes are too much for a lock")));
+        if matches!(std::fs::metadata(path), Err(error) if error.kind() == std::io::ErrorKind::NotFound) {
+            return Ok(Lock::default());
         }
-        let text = std::fs::read_to_string(path).map_err(|error| unsound(&error))?;
-        toml::from_str(&text).map_err(|error| unsound(&error.to_string().trim_end()))
+        let bytes = verify::read_up_to(path, LARGEST, "a lock")
+            .map_err(|error| unsound(&error.lines().next().unwrap_or_default()))?;
+        let text = String::from_utf8(bytes).map_err(|_| unsound(&"not UTF-8"))?;
+        Lock::parse(&text).map_err(|error| unsound(&error))
+    }
+
+    /// Parses the text of a lock.
+    ///
+    /// # Errors
+    /// What is wrong with it, without a hint.
+    pub fn parse(text: &str) -> Result<Lock, String> {
+        toml::from_str(text).map_err(|error| error.to_string().trim_end().to_string())
     }
 
     /// Writes a lock in one move: a reader sees the old one or the new one.
@@ -94,6 +109,9 @@ mod tests {
                 sha256: "ab".into(),
                 size: 2,
                 path: "liblora.so".into(),
+                source: Some("https://plugins.example/lora".into()),
+                key: Some("cd".into()),
+                commit: None,
             }],
         };
         lock.write(&path).expect("written");

@@ -5,11 +5,14 @@ use std::path::{Component, Path};
 use coin_plugin_api::Need;
 use serde::{Deserialize, Serialize};
 
+use super::verify;
+
 /// Name of a manifest's file.
 pub const FILE: &str = "plugin.toml";
 /// Name of the signature over it.
 pub const SIGNATURE: &str = "plugin.toml.minisig";
-const LARGEST: u64 = 1 << 20;
+/// No manifest is larger.
+pub const LARGEST: u64 = 1 << 20;
 const EXAMPLE: &str = "hint: plugins/lora/plugin.toml in the source of coin-host is a sound one";
 
 /// A parsed and checked `plugin.toml`.
@@ -111,14 +114,7 @@ impl Manifest {
     /// # Errors
     /// What is wrong with it, without its path, with a hint.
     pub fn read(path: &Path) -> Result<Manifest, String> {
-        let unreadable = |error: std::io::Error| format!("it cannot be read: {error}\n{EXAMPLE}");
-        let size = std::fs::metadata(path).map_err(unreadable)?.len();
-        if size > LARGEST {
-            return Err(format!(
-                "{size} bytes are too much for a manifest, which has {LARGEST} at most\n{EXAMPLE}"
-            ));
-        }
-        Manifest::parse(&std::fs::read_to_string(path).map_err(unreadable)?)
+        Manifest::parse(&text(path)?)
     }
 
     /// Parses and checks the text of a manifest.
@@ -163,9 +159,7 @@ impl Manifest {
                     file.path
                 ));
             }
-            if file.sha256.len() != 64
-                || !file.sha256.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-            {
+            if !is_sha256(&file.sha256) {
                 return Err(format!(
                     "file.sha256 of \"{}\" is not a sha256 in lower-case hexadecimal\nhint: `sha256sum` prints it so",
                     file.path
@@ -182,6 +176,16 @@ impl Manifest {
     }
 }
 
+/// The text of a manifest's file.
+///
+/// # Errors
+/// That it cannot be read, or is too large for one.
+pub fn text(path: &Path) -> Result<String, String> {
+    let bytes = verify::read_up_to(path, LARGEST, "a manifest")
+        .map_err(|error| format!("{}\n{EXAMPLE}", error.lines().next().unwrap_or_default()))?;
+    String::from_utf8(bytes).map_err(|_| format!("it is not UTF-8\n{EXAMPLE}"))
+}
+
 /// Whether a text may name a plugin. `host` is the owner of the host's own tensors.
 pub fn is_name(text: &str) -> bool {
     text.len() <= 64
@@ -190,7 +194,13 @@ pub fn is_name(text: &str) -> bool {
         && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
 }
 
-fn is_version(text: &str) -> bool {
+/// 64 lower-case hexadecimal digits.
+pub fn is_sha256(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Whether a text is a version: `1.2.0`, or with a mark as `1.2.0-rc.1`.
+pub fn is_version(text: &str) -> bool {
     let core = text.split(['-', '+']).next().unwrap_or_default();
     let parts: Vec<&str> = core.split('.').collect();
     text.len() <= 64

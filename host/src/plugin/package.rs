@@ -1,14 +1,14 @@
-//! Packages: a plugin as one folder or one `.tar.zst`, with a manifest that lists size and sha256 of every file in it.
+//! Packages: a plugin as one folder or one `.tar.zst`, with a manifest that lists size and sha256 of every file in it, and a
+//! signature over that manifest where somebody signed it.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::Read;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
+use minisign::SecretKey;
 
 use super::manifest::{self, Manifest};
-use super::verify;
+use super::{archive, signature, verify};
 use crate::files;
 
 /// What a package's folder and archive are called behind the name.
@@ -16,23 +16,33 @@ pub const FOLDER: &str = "coinplugin";
 pub const ARCHIVE: &str = "coinplugin.tar.zst";
 /// What a folder on its way to its name begins with; searches leave such folders out.
 const STAGE: &str = ".package-";
-/// No package is larger than this when it is unpacked, nor has more files.
-const LARGEST: u64 = 512 << 20;
 const AGAIN: &str = "get the package again, and from whom you trust";
-const MOST_FILES: usize = 1_000;
 /// Files of a crate that go into its package where they are there, beside `*.toml` examples.
 const COMPANIONS: [&str; 5] = ["README.md", "LICENSE", "LICENSE-MIT", "LICENSE-APACHE", "CITATION.cff"];
 
-/// `lora-1.2.0-x86_64-linux.coinplugin`.
+/// `lora-1.2.0-x86_64-linux.coinplugin`, named after the platform of its library, this one's where it has several.
 pub fn folder_name(manifest: &Manifest) -> String {
-    format!("{}-{}-{}.{FOLDER}", manifest.plugin.name, manifest.plugin.version, manifest::target())
+    let here = manifest::target();
+    let targets: Vec<&str> = manifest.files.iter().filter_map(|file| file.target.as_deref()).collect();
+    let target =
+        if targets.contains(&here.as_str()) { &here } else { targets.first().copied().unwrap_or(&here) };
+    format!("{}-{}-{target}.{FOLDER}", manifest.plugin.name, manifest.plugin.version)
 }
 
-/// What goes into a package.
-#[derive(Debug)]
+/// `lora-1.2.0-x86_64-linux.coinplugin.tar.zst`.
+pub fn archive_name(manifest: &Manifest) -> String {
+    folder_name(manifest).replace(&format!(".{FOLDER}"), &format!(".{ARCHIVE}"))
+}
+
+/// A package in memory.
+#[derive(Debug, PartialEq)]
 pub struct Contents {
     pub manifest: Manifest,
-    /// Path in the package and bytes, sorted by path; without the manifest.
+    /// The manifest as it is written and signed.
+    pub text: String,
+    /// The content of [`manifest::SIGNATURE`].
+    pub signature: Option<String>,
+    /// Path in the package and bytes, sorted by path; without the manifest and the signature.
     pub files: Vec<(String, Vec<u8>)>,
 }
 
@@ -67,180 +77,148 @@ pub fn gather(
             target: (*path == name).then(manifest::target),
         })
         .collect();
-    Ok(Contents { manifest, files })
+    let text = toml::to_string(&manifest)?;
+    Ok(Contents { manifest, text, signature: None, files })
 }
 
 impl Contents {
-    /// The manifest's text, the first file of the package.
-    pub fn manifest_text(&self) -> Result<String> {
-        Ok(toml::to_string(&self.manifest)?)
+    /// Reads a package's folder; what was read is what counts, whatever happens to the folder later.
+    ///
+    /// # Errors
+    /// What is missing, changed or too much.
+    pub fn read(folder: &Path) -> Result<Contents> {
+        let in_manifest = |error: String| anyhow::anyhow!("{}: {error}", manifest::FILE);
+        let text = manifest::text(&folder.join(manifest::FILE)).map_err(in_manifest)?;
+        let manifest = Manifest::parse(&text).map_err(in_manifest)?;
+        let path = folder.join(manifest::SIGNATURE);
+        let signature = match std::fs::symlink_metadata(&path) {
+            Ok(_) => Some(signature_text(&path).map_err(anyhow::Error::msg)?),
+            Err(_) => None,
+        };
+        let mut files = Vec::new();
+        for file in &manifest.files {
+            let path = folder.join(&file.path);
+            let kind = std::fs::symlink_metadata(&path)
+                .with_context(|| format!("`{}` is missing\nhint: {AGAIN}", file.path))?;
+            ensure!(kind.is_file(), "`{}` is no plain file\nhint: {AGAIN}", file.path);
+            ensure!(
+                kind.len() == file.size,
+                "`{}` has {} bytes, the manifest says {}: it was cut or changed\nhint: {AGAIN}",
+                file.path,
+                kind.len(),
+                file.size
+            );
+            let bytes = verify::read_up_to(&path, file.size, "what the manifest says")
+                .map_err(|error| anyhow::anyhow!("`{}`: {error}", file.path))?;
+            files.push((file.path.clone(), bytes));
+        }
+        for entry in std::fs::read_dir(folder)? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            let own = name == manifest::FILE || name == manifest::SIGNATURE;
+            let listed = own || manifest.files.iter().any(|file| file.path == name);
+            ensure!(listed, "`{name}` is not in the manifest\nhint: {AGAIN}");
+        }
+        files.sort();
+        let contents = Contents { manifest, text, signature, files };
+        contents.check()?;
+        Ok(contents)
+    }
+
+    /// Checks that the files are those of the manifest, by name, size and sha256. No code of them runs.
+    ///
+    /// # Errors
+    /// What is missing, changed or too much.
+    pub fn check(&self) -> Result<()> {
+        ensure!(
+            !self.manifest.files.is_empty(),
+            "{} lists no files: it is that of a source folder\nhint: `coin-host plugin pack` makes a package of it",
+            manifest::FILE
+        );
+        let mut listed = BTreeSet::from([manifest::FILE, manifest::SIGNATURE]);
+        for file in &self.manifest.files {
+            ensure!(listed.insert(&file.path), "{} lists `{}` twice", manifest::FILE, file.path);
+            ensure!(
+                !file.path.contains('/'),
+                "`{}` does not stand in the package's own folder\nhint: a package has no folders in it",
+                file.path
+            );
+            let bytes = self.file(&file.path);
+            let bytes = bytes.with_context(|| format!("`{}` is missing\nhint: {AGAIN}", file.path))?;
+            verify::compare(bytes.len(), &verify::sha256(bytes), file.size, &file.sha256, "the manifest")
+                .map_err(|error| anyhow::anyhow!("`{}`: {error}\nhint: {AGAIN}", file.path))?;
+        }
+        let extra = self.files.iter().find(|(path, _)| !listed.contains(path.as_str()));
+        match extra {
+            Some((path, _)) => anyhow::bail!("`{path}` is not in the manifest\nhint: {AGAIN}"),
+            None => Ok(()),
+        }
+    }
+
+    /// The bytes of a file.
+    pub fn file(&self, path: &str) -> Option<&[u8]> {
+        self.files.iter().find(|(known, _)| known == path).map(|(_, bytes)| bytes.as_slice())
+    }
+
+    /// Every file of the package, the manifest first.
+    pub fn all(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let signature = self.signature.iter().map(|text| (manifest::SIGNATURE, text.as_bytes()));
+        let files = self.files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice()));
+        std::iter::once((manifest::FILE, self.text.as_bytes())).chain(signature).chain(files)
+    }
+
+    /// Signs the manifest, and with it every file that it lists.
+    ///
+    /// # Errors
+    /// A key that is damaged.
+    pub fn sign(&mut self, secret: &SecretKey) -> Result<()> {
+        let about = &self.manifest.plugin;
+        let comment = format!("coin-host plugin {} {}", about.name, about.version);
+        self.signature = Some(signature::sign(secret, self.text.as_bytes(), &comment)?);
+        Ok(())
     }
 
     /// Writes the package's folder below `parent`, all of it or nothing, in place of an older one.
     pub fn write_folder(&self, parent: &Path) -> Result<PathBuf> {
         std::fs::create_dir_all(parent).with_context(|| format!("{} cannot be made", parent.display()))?;
         let stage = tempfile::Builder::new().prefix(STAGE).tempdir_in(parent)?;
-        std::fs::write(stage.path().join(manifest::FILE), self.manifest_text()?)?;
-        for (path, bytes) in &self.files {
+        for (path, bytes) in self.all() {
             std::fs::write(stage.path().join(path), bytes)?;
         }
         settle(stage, &parent.join(folder_name(&self.manifest)))
     }
 
-    /// Writes the package's archive into a folder. The same contents give the same bytes: names in order, no dates, no owners.
+    /// Writes the package's archive into a folder.
     pub fn write_archive(&self, parent: &Path) -> Result<PathBuf> {
         std::fs::create_dir_all(parent).with_context(|| format!("{} cannot be made", parent.display()))?;
-        let folder = folder_name(&self.manifest);
-        let mut archive = tar::Builder::new(Vec::new());
-        let text = self.manifest_text()?;
-        let all = std::iter::once((manifest::FILE, text.as_bytes()))
-            .chain(self.files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())));
-        for (path, bytes) in all {
-            let mut header = tar::Header::new_ustar();
-            header.set_size(bytes.len() as u64);
-            header.set_mode(0o644);
-            header.set_entry_type(tar::EntryType::Regular);
-            archive.append_data(&mut header, format!("{folder}/{path}"), bytes)?;
-        }
-        let bytes = archive.into_inner()?;
-        let compressed =
-            ruzstd::encoding::compress_to_vec(&bytes[..], ruzstd::encoding::CompressionLevel::Fastest);
-        let path = parent.join(folder.replace(&format!(".{FOLDER}"), &format!(".{ARCHIVE}")));
-        files::replace(&path, &compressed)
+        let path = parent.join(archive_name(&self.manifest));
+        files::replace(&path, &archive::pack(self, &folder_name(&self.manifest))?)
             .with_context(|| format!("{} cannot be written", path.display()))?;
         Ok(path)
     }
 }
 
-/// A package on its way to its place: checked, not yet in anybody's sight.
-#[derive(Debug)]
-pub struct Staged {
-    pub manifest: Manifest,
-    folder: tempfile::TempDir,
-}
-
-impl Staged {
-    /// Where it lies until then.
-    pub fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    /// Gives it its name below `parent`, in place of an older one of that name.
-    ///
-    /// # Errors
-    /// That it cannot be moved; the older one then stays.
-    pub fn settle(self, parent: &Path) -> Result<PathBuf> {
-        settle(self.folder, &parent.join(folder_name(&self.manifest)))
-    }
-}
-
-/// Unpacks an archive beside its later place in `parent` and checks it. Nothing is left of one that is not sound.
+/// The text of a signature's file.
 ///
 /// # Errors
-/// An archive that is damaged or too large, that holds anything but plain files in one folder, or the same name twice; a package
-/// that [`check`] refuses.
-pub fn unpack(archive: &Path, parent: &Path) -> Result<Staged> {
-    let name = archive.display();
-    let file = File::open(archive).with_context(|| {
-        format!("{name} cannot be read\nhint: give the path of a package or of a library")
-    })?;
-    std::fs::create_dir_all(parent).with_context(|| format!("{} cannot be made", parent.display()))?;
-    let folder = tempfile::Builder::new().prefix(STAGE).tempdir_in(parent)?;
-    let damaged = |error: anyhow::Error| {
+/// That it cannot be read, or is too large for one.
+pub fn signature_text(path: &Path) -> Result<String, String> {
+    let bytes = verify::read_up_to(path, signature::LARGEST, "a signature")
+        .map_err(|error| format!("{}: {error}", manifest::SIGNATURE))?;
+    String::from_utf8(bytes).map_err(|_| format!("{}: it is not UTF-8\nhint: {AGAIN}", manifest::SIGNATURE))
+}
+
+/// Reads a package from the bytes of its archive. `name` says where they come from.
+///
+/// # Errors
+/// What [`archive::open`] refuses.
+pub fn open(bytes: &[u8], name: &str) -> Result<Contents> {
+    archive::open(bytes).map_err(|error| {
         let reason = format!("{error:#}");
         let reason = reason.lines().next().unwrap_or_default();
         anyhow::anyhow!(
             "{name} is no package, or a damaged one: {reason}\nhint: `coin-host plugin pack` makes one"
         )
-    };
-    let reader = ruzstd::decoding::StreamingDecoder::new(std::io::BufReader::new(file))
-        .map_err(|error| damaged(anyhow::anyhow!("{error}")))?;
-    extract(reader, folder.path()).map_err(damaged)?;
-    let manifest = check(folder.path())?;
-    Ok(Staged { manifest, folder })
-}
-
-fn extract(reader: impl Read, stage: &Path) -> Result<()> {
-    // One byte more than is allowed shows that there is more.
-    let mut archive = tar::Archive::new(reader.take(LARGEST + 1));
-    let mut seen = BTreeSet::new();
-    let mut total = 0;
-    // Raw, so that extensions are entries like others, and refused.
-    for entry in archive.entries()?.raw(true) {
-        let mut entry = entry?;
-        let path = entry.path()?.into_owned();
-        let shown = path.display().to_string();
-        ensure!(
-            entry.header().entry_type() == tar::EntryType::Regular,
-            "`{shown}` is no plain file: packages hold no links, folders or devices"
-        );
-        let parts: Vec<Component> = path.components().collect();
-        let [Component::Normal(_), Component::Normal(file)] = parts[..] else {
-            bail!("`{shown}` does not stand in the package's own folder");
-        };
-        ensure!(seen.insert(file.to_owned()), "`{shown}` is there twice");
-        ensure!(seen.len() <= MOST_FILES, "more than {MOST_FILES} files are too many for a package");
-        total += entry.size();
-        ensure!(total <= LARGEST, "more than {LARGEST} bytes are too much for a package");
-        let mut target = File::create_new(stage.join(file))?;
-        std::io::copy(&mut entry, &mut target)?;
-    }
-    Ok(())
-}
-
-/// Copies a package's folder beside its later place in `parent` and checks the copy.
-///
-/// # Errors
-/// A package that [`check`] refuses; a file that cannot be copied.
-pub fn copy(source: &Path, parent: &Path) -> Result<Staged> {
-    let manifest = check(source)?;
-    std::fs::create_dir_all(parent).with_context(|| format!("{} cannot be made", parent.display()))?;
-    let folder = tempfile::Builder::new().prefix(STAGE).tempdir_in(parent)?;
-    let own = [manifest::FILE, manifest::SIGNATURE].into_iter().filter(|file| source.join(file).is_file());
-    for file in manifest.files.iter().map(|file| file.path.as_str()).chain(own) {
-        std::fs::copy(source.join(file), folder.path().join(file))
-            .with_context(|| format!("`{file}` cannot be copied"))?;
-    }
-    // What was copied is what counts, whatever happened to the source meanwhile.
-    let manifest = check(folder.path())?;
-    Ok(Staged { manifest, folder })
-}
-
-/// Checks a package's folder: every file of the manifest is there with its size and sha256, and nothing else is. No code of it runs.
-///
-/// # Errors
-/// What is missing, changed or too much.
-pub fn check(folder: &Path) -> Result<Manifest> {
-    let manifest = Manifest::read(&folder.join(manifest::FILE))
-        .map_err(|error| anyhow::anyhow!("{}: {error}", manifest::FILE))?;
-    ensure!(
-        !manifest.files.is_empty(),
-        "{} lists no files: it is that of a source folder\nhint: `coin-host plugin pack` makes a package of it",
-        manifest::FILE
-    );
-    let mut listed = BTreeSet::from([manifest::FILE.to_owned(), manifest::SIGNATURE.to_owned()]);
-    for file in &manifest.files {
-        ensure!(listed.insert(file.path.clone()), "{} lists `{}` twice", manifest::FILE, file.path);
-        let path = folder.join(&file.path);
-        let kind = std::fs::symlink_metadata(&path)
-            .with_context(|| format!("`{}` is missing\nhint: {AGAIN}", file.path))?;
-        ensure!(kind.is_file(), "`{}` is no plain file\nhint: {AGAIN}", file.path);
-        ensure!(
-            kind.len() == file.size,
-            "`{}` has {} bytes, the manifest says {}: it was cut or changed\nhint: {AGAIN}",
-            file.path,
-            kind.len(),
-            file.size
-        );
-        let image = verify::read(&path).map_err(|error| anyhow::anyhow!("`{}`: {error}", file.path))?;
-        verify::compare(&image, file.size, &file.sha256, "the manifest")
-            .map_err(|error| anyhow::anyhow!("`{}`: {error}\nhint: {AGAIN}", file.path))?;
-    }
-    for entry in std::fs::read_dir(folder)? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        ensure!(listed.contains(&name), "`{name}` is not in the manifest\nhint: {AGAIN}");
-    }
-    Ok(manifest)
+    })
 }
 
 /// Gives a finished folder its name. An older one of that name makes room first and comes back if that fails.
@@ -280,9 +258,13 @@ mod tests {
         gather(manifest, root, vec![7; 5_000], manifest::Build::default()).expect("a package")
     }
 
-    type Entry = (&'static str, tar::EntryType, &'static [u8]);
+    type Entry<'a> = (&'a str, tar::EntryType, &'a [u8]);
 
-    fn archive(entries: &[Entry], path: &Path) {
+    /// Lists one file, `x` with the content `x`.
+    const WITH_X: &str = "[plugin]\nname = \"lora\"\nversion = \"1.2.0\"\nkind = [\"method\"]\nlicense = \"MIT\"\n[api]\nversion = \"1.0\"\n\
+        [[file]]\npath = \"x\"\nsize = 1\nsha256 = \"2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881\"\n";
+
+    fn packed(entries: &[Entry]) -> Vec<u8> {
         let mut archive = tar::Builder::new(Vec::new());
         for (name, kind, bytes) in entries {
             let mut header = tar::Header::new_gnu();
@@ -291,16 +273,15 @@ mod tests {
             header.set_mode(0o644);
             // Written past the library's own checks, which would refuse `..`.
             header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
-            if *kind == tar::EntryType::Symlink {
+            if matches!(kind, tar::EntryType::Symlink | tar::EntryType::Link) {
                 header.set_link_name("/etc/passwd").expect("a link");
             }
             header.set_cksum();
             archive.append(&header, *bytes).expect("appended");
         }
         let bytes = archive.into_inner().expect("finished");
-        let compressed =
-            ruzstd::encoding::compress_to_vec(&bytes[..], ruzstd::encoding::CompressionLevel::Fastest);
-        std::fs::write(path, compressed).expect("written");
+        let level = ruzstd::encoding::CompressionLevel::Fastest;
+        archive::sealed(ruzstd::encoding::compress_to_vec(&bytes[..], level))
     }
 
     #[test]
@@ -312,38 +293,33 @@ mod tests {
         let first = contents.write_archive(&root.path().join("a")).expect("written");
         let second = source(root.path()).write_archive(&root.path().join("b")).expect("written");
         assert_eq!(std::fs::read(&first).expect("there"), std::fs::read(second).expect("there"));
-        let staged = unpack(&first, &root.path().join("c")).expect("sound");
-        let manifest = staged.manifest.clone();
-        assert_eq!(manifest, contents.manifest);
-        let folder = staged.settle(&root.path().join("c")).expect("moved");
+        let opened = open(&std::fs::read(&first).expect("there"), "a").expect("sound");
+        assert_eq!(opened, contents);
+        let folder = opened.write_folder(&root.path().join("c")).expect("written");
         assert_eq!(std::fs::read(folder.join("liblora.so")).expect("there"), [7; 5_000]);
-        let written = contents.write_folder(&root.path().join("d")).expect("written");
-        assert_eq!(check(&written).expect("sound"), manifest);
+        assert_eq!(Contents::read(&folder).expect("sound"), contents);
     }
 
     #[test]
-    fn a_flipped_bit_is_refused_or_without_effect() {
+    fn a_flipped_bit_and_a_cut_are_refused_wherever_they_are() {
         let root = tempfile::tempdir().expect("a temporary folder");
         let contents = source(root.path());
-        let path = contents.write_archive(&root.path().join("a")).expect("written");
-        let whole = std::fs::read(&path).expect("there");
-        for place in (0..whole.len()).step_by(7) {
+        let whole = archive::pack(&contents, "p").expect("packed");
+        assert_eq!(archive::open(&whole).expect("sound"), contents);
+        for place in 0..whole.len() {
             let mut bytes = whole.clone();
             bytes[place] ^= 1 << (place % 8);
-            std::fs::write(&path, bytes).expect("written");
-            if let Ok(staged) = unpack(&path, &root.path().join("c")) {
-                assert_eq!(staged.manifest.plugin.name, "lora", "byte {place}");
-                let library = std::fs::read(staged.path().join("liblora.so")).expect("there");
-                assert_eq!(library, [7; 5_000], "byte {place}");
-            }
+            assert!(archive::open(&bytes).is_err(), "byte {place}");
+            assert!(archive::open(&whole[..place]).is_err(), "cut at {place}");
         }
+        assert!(archive::open(&[&whole[..], b"x"].concat()).is_err(), "more behind it");
     }
 
     #[test]
     fn a_changed_a_missing_and_an_extra_file_are_refused() {
         let root = tempfile::tempdir().expect("a temporary folder");
         let folder = source(root.path()).write_folder(&root.path().join("d")).expect("written");
-        let refused = || format!("{:#}", check(&folder).expect_err("refused"));
+        let refused = || format!("{:#}", Contents::read(&folder).expect_err("refused"));
         std::fs::write(folder.join("extra.so"), "x").expect("written");
         assert!(refused().contains("`extra.so` is not in the manifest"));
         std::fs::remove_file(folder.join("extra.so")).expect("removed");
@@ -356,32 +332,43 @@ mod tests {
     }
 
     #[test]
-    fn archives_that_reach_out_are_refused_and_leave_nothing() {
-        let root = tempfile::tempdir().expect("a temporary folder");
+    fn archives_that_reach_out_are_refused() {
         let regular = tar::EntryType::Regular;
-        let cases: [(&[Entry], &str); 6] = [
+        let sound: Entry = ("p/plugin.toml", regular, WITH_X.as_bytes());
+        let x: Entry = ("p/x", regular, b"x");
+        let long = vec![b'#'; 2 << 20];
+        let cases: &[(&[Entry], &str)] = &[
             (&[("../../x", regular, b"x")], "does not stand in the package's own folder"),
             (&[("/etc/x", regular, b"x")], "does not stand in the package's own folder"),
             (&[("p/a/b", regular, b"x")], "does not stand in the package's own folder"),
+            (&[sound, ("q/x", regular, b"x")], "does not stand in the package's own folder"),
             (&[("p/x", tar::EntryType::Symlink, b"")], "is no plain file"),
-            (&[("p/x", regular, b"x"), ("p/x", regular, b"y")], "is there twice"),
-            (&[("p/x", regular, b"x")], "plugin.toml"),
+            (&[sound, ("p/x", tar::EntryType::Symlink, b"")], "is no plain file"),
+            (&[sound, ("p/x", tar::EntryType::Link, b"")], "is no plain file"),
+            (&[sound, ("p/x", tar::EntryType::Fifo, b"")], "is no plain file"),
+            (&[("p", tar::EntryType::Directory, b""), sound, x], "is no plain file"),
+            (&[sound, ("p/x", tar::EntryType::GNUSparse, b"x")], "is no plain file"),
+            (&[sound, x, x], "is there twice"),
+            (&[sound, sound, x], "is there twice"),
+            (&[x, sound], "its first file is `x`"),
+            (&[sound], "`x` is missing"),
+            (&[sound, ("p/x", regular, b"xx")], "has 2 bytes, the manifest says 1"),
+            (&[sound, ("p/x", regular, b"y")], "the file was changed"),
+            (&[sound, x, ("p/y", regular, b"y")], "`y` is not in the manifest"),
+            (&[("p/plugin.toml", regular, &long)], "are too much for plugin.toml"),
+            (&[sound, ("p/plugin.toml.minisig", regular, &long), x], "are too much for a signature"),
+            (&[], "it has no plugin.toml"),
         ];
-        let path = root.path().join("bad.tar.zst");
         for (entries, part) in cases {
-            archive(entries, &path);
-            let error = format!("{:#}", unpack(&path, &root.path().join("out")).expect_err("refused"));
+            let error = format!("{:#}", archive::open(&packed(entries)).expect_err(part));
             assert!(error.contains(part), "{error}");
         }
-        std::fs::write(&path, "text").expect("written");
-        assert!(
-            format!("{:#}", unpack(&path, &root.path().join("out")).expect_err("text"))
-                .contains("is no package")
-        );
-        assert_eq!(
-            std::fs::read_dir(root.path().join("out")).expect("there").count(),
-            0,
-            "something is left"
-        );
+        assert!(archive::open(&packed(&[sound, x])).is_ok(), "the sound one is");
+        for text in
+            [&b"text"[..], b"", &[0; 100], &archive::sealed(b"text".to_vec()), &archive::sealed(Vec::new())]
+        {
+            let error = format!("{:#}", open(text, "bad").expect_err("no package"));
+            assert!(error.starts_with("bad is no package") && error.contains("\nhint: "), "{error}");
+        }
     }
 }

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use serde::Serialize;
+use toml::value::Date;
 
 use super::discover::{self, Candidate, Origin, Surroundings};
-use super::lock::{self, Lock};
+use super::keyring::{self, Keyring, Signer, Standing};
+use super::lock::{self, Lock, Locked};
 use super::verify::{self, Image};
 use crate::config::Trust;
 
@@ -19,8 +21,22 @@ pub enum Mark {
     Locked,
     /// One's own build: listed in `[plugins] dev`, or just built by cargo beside the program.
     Dev,
+    /// `trust = "signed"`, and a trusted key signed its package.
+    Signed,
     /// `trust = "any"`.
     Unverified,
+}
+
+/// On what ground a library was accepted, and what is known of where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ground {
+    pub mark: Mark,
+    /// The lab that signed its package, and with which key.
+    pub signer: Option<Signer>,
+    /// Fingerprint of the key that signed its package: the signer's, else that of when it was locked.
+    pub key: Option<String>,
+    /// The commit that it was built from.
+    pub commit: Option<String>,
 }
 
 impl std::fmt::Display for Mark {
@@ -28,6 +44,7 @@ impl std::fmt::Display for Mark {
         f.write_str(match self {
             Mark::Locked => "locked",
             Mark::Dev => "dev",
+            Mark::Signed => "signed",
             Mark::Unverified => "unverified",
         })
     }
@@ -55,7 +72,9 @@ pub struct Policy {
     trust: Trust,
     dev: Vec<PathBuf>,
     locks: Vec<(PathBuf, Lock)>,
-    /// A lock that cannot be read: nothing is loaded until it can.
+    keyring: Keyring,
+    today: Date,
+    /// A lock or a keyring that cannot be read: nothing is loaded until it can.
     unreadable: Option<String>,
 }
 
@@ -75,61 +94,130 @@ impl Policy {
                 Err(error) => unreadable = Some(error),
             }
         }
+        let keyring = surroundings.keys().map(|path| Keyring::read(&path)).transpose();
+        let keyring = keyring.unwrap_or_else(|error| {
+            unreadable = Some(error);
+            None
+        });
         let dev = dev.iter().map(|path| canonical(path)).collect();
-        Policy { trust, dev, locks, unreadable }
+        let (keyring, today) = (keyring.unwrap_or_default(), keyring::today());
+        Policy { trust, dev, locks, keyring, today, unreadable }
+    }
+
+    /// What the signature beside a candidate's manifest is worth; `None` without one.
+    pub fn standing(&self, candidate: &Candidate) -> Option<Standing> {
+        let signed = candidate.signed.as_ref()?;
+        Some(self.keyring.standing(signed.manifest.as_bytes(), &signed.signature, self.today))
     }
 
     /// Whether these bytes may be loaded, and on what ground.
     ///
     /// # Errors
     /// Why not, with a hint.
-    pub fn judge(&self, candidate: &Candidate, image: &Image) -> Result<Mark, Distrust> {
+    pub fn judge(&self, candidate: &Candidate, image: &Image) -> Result<Ground, Distrust> {
         let name = candidate.name.as_str();
         if let Some(error) = &self.unreadable {
             return Err(Distrust::Refused(error.clone()));
         }
-        if self.trust == Trust::Signed {
-            return Err(Distrust::Refused(String::from(
-                "`plugins.trust` is \"signed\", and this version of coin-host does not check signatures yet\n\
-                 hint: `plugins.trust = \"locked\"` accepts what stands in plugins.lock",
-            )));
+        let locked = self.locks.iter().find_map(|(_, lock)| lock.of(name, &image.sha256));
+        let standing = self.standing(candidate);
+        self.no_revoked_key(standing.as_ref(), locked)?;
+        let signer = match &standing {
+            Some(Standing::Trusted(signer) | Standing::Expired(signer, _)) => Some(signer.clone()),
+            _ => None,
+        };
+        let of_lock = |of: fn(&Locked) -> &Option<String>| locked.and_then(|locked| of(locked).clone());
+        let key = signer.as_ref().map(|signer| signer.fingerprint.clone());
+        let built = candidate.manifest.as_ref().and_then(|manifest| manifest.build.commit.clone());
+        let ground = |mark| Ground {
+            mark,
+            signer: signer.clone(),
+            key: key.or_else(|| of_lock(|locked| &locked.key)),
+            commit: built.or_else(|| of_lock(|locked| &locked.commit)),
+        };
+        match self.mark(candidate, locked.is_some(), standing.as_ref()) {
+            Some(mark) => Ok(ground(mark)),
+            None => Err(self.distrust(candidate, image, standing.as_ref())),
         }
-        if self.locks.iter().any(|(_, lock)| lock.of(name, &image.sha256).is_some()) {
-            return Ok(Mark::Locked);
+    }
+
+    /// Whatever else vouches for it: nothing by a key that is revoked, and no manifest that is not the one that was signed.
+    fn no_revoked_key(&self, standing: Option<&Standing>, locked: Option<&Locked>) -> Result<(), Distrust> {
+        let hint =
+            "hint: `coin-host plugin remove` it, and ask the lab for a package signed with its new key";
+        let of_lock = locked.and_then(|locked| self.keyring.revoked(locked.key.as_deref()?));
+        match standing {
+            Some(Standing::Revoked(why)) => Err(Distrust::Refused(format!("{why}\n{hint}"))),
+            Some(Standing::Broken(why)) => {
+                Err(Distrust::Refused(format!("its signature does not hold: {why}")))
+            }
+            _ => match of_lock {
+                Some(revoked) => Err(Distrust::Refused(format!("{}\n{hint}", revoked.words()))),
+                None => Ok(()),
+            },
+        }
+    }
+
+    fn mark(&self, candidate: &Candidate, is_locked: bool, standing: Option<&Standing>) -> Option<Mark> {
+        if is_locked {
+            return Some(Mark::Locked);
         }
         let library = canonical(&candidate.path);
         if self.dev.iter().any(|path| library.starts_with(path)) {
-            return Ok(Mark::Dev);
+            return Some(Mark::Dev);
         }
-        let locked = self.locks.iter().find_map(|(path, lock)| Some((path, lock.named(name).last()?)));
         // The lock beside the program, whatever other locks say of the name.
         let beside = |path: &Path| path.parent().is_some_and(|folder| candidate.path.starts_with(folder));
         let installed = self
             .locks
             .iter()
-            .find(|(path, lock)| beside(path) && lock.named(name).next().is_some())
+            .find(|(path, lock)| beside(path) && lock.named(&candidate.name).next().is_some())
             .map(|(path, _)| path.as_path());
         if candidate.origin == Origin::Program && built_by_cargo(candidate, installed) {
-            return Ok(Mark::Dev);
+            return Some(Mark::Dev);
         }
-        if self.trust == Trust::Any {
-            return Ok(Mark::Unverified);
+        match self.trust {
+            Trust::Any => Some(Mark::Unverified),
+            Trust::Signed if matches!(standing, Some(Standing::Trusted(_))) => Some(Mark::Signed),
+            Trust::Signed | Trust::Locked => None,
         }
+    }
+
+    /// Why nothing vouches for it.
+    fn distrust(&self, candidate: &Candidate, image: &Image, standing: Option<&Standing>) -> Distrust {
         let path = candidate.path.display();
         let dev = format!("`[plugins] dev = [\"{path}\"]` accepts your own build");
+        if self.trust == Trust::Signed {
+            return Distrust::Unlocked(match standing {
+                Some(Standing::Unknown(id)) => format!(
+                    "its signature is by the key {id}, which is not trusted, and it stands in no plugins.lock\nhint: `coin-host plugin trust add LAB --key RW..` trusts the key; get it from the lab itself"
+                ),
+                Some(Standing::Expired(signer, until)) => format!(
+                    "its signature is by a key of lab {} that was trusted until {until}, and it stands in no plugins.lock\nhint: ask the lab for a package signed with its new key",
+                    signer.lab
+                ),
+                _ => format!(
+                    "it is not signed, and stands in no plugins.lock (sha256 {})\nhint: `coin-host plugin lock {path}` vouches for it; {dev}",
+                    image.sha256
+                ),
+            });
+        }
+        let name = candidate.name.as_str();
+        let locked = self.locks.iter().find_map(|(path, lock)| Some((path, lock.named(name).last()?)));
         match locked {
             Some((lock, locked)) => {
+                let by = lock.display().to_string();
                 let changed =
-                    verify::compare(image, locked.size, &locked.sha256, &lock.display().to_string());
+                    verify::compare(image.bytes.len(), &image.sha256, locked.size, &locked.sha256, &by);
                 let reason = changed.err().unwrap_or_default();
-                Err(Distrust::Refused(format!(
+                Distrust::Refused(format!(
                     "{reason}\nhint: `coin-host plugin lock {path}` locks this file if it is meant; {dev}"
-                )))
+                ))
             }
-            None => Err(Distrust::Unlocked(format!(
+            None => Distrust::Unlocked(format!(
                 "it stands in no plugins.lock (sha256 {})\nhint: `coin-host plugin lock {path}` vouches for it; {dev}",
                 image.sha256
-            ))),
+            )),
         }
     }
 }
@@ -167,7 +255,6 @@ fn canonical(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plugin::lock::Locked;
 
     struct World {
         root: tempfile::TempDir,
@@ -194,6 +281,7 @@ mod tests {
                 sha256: sha256.into(),
                 size: 4,
                 path: "x".into(),
+                ..Locked::default()
             };
             Lock { plugins: vec![entry(sha256)] }.write(&path).expect("written");
             path
@@ -208,10 +296,10 @@ mod tests {
             let dev: Vec<PathBuf> = dev.iter().map(|path| self.root.path().join(path)).collect();
             let path = self.root.path().join(folder).join("liblora.so");
             std::fs::write(&path, &self.image.bytes).expect("written");
-            let candidate =
-                Candidate { name: "lora".into(), version: None, path, origin, manifest: None, problem: None };
+            let candidate = Candidate { origin, ..Candidate::named("lora".into(), &path) };
             Policy::new(trust, &dev, &surroundings)
                 .judge(&candidate, &self.image)
+                .map(|ground| ground.mark)
                 .map_err(|distrust| distrust.to_string())
         }
     }
@@ -239,8 +327,10 @@ mod tests {
         assert_eq!(world.judge(Trust::Locked, &["other/liblora.so"], "other", Origin::User), Ok(Mark::Dev));
         assert!(world.judge(Trust::Locked, &["othe"], "other", Origin::User).is_err());
         assert_eq!(world.judge(Trust::Any, &[], "other", Origin::User), Ok(Mark::Unverified));
-        let signed = world.judge(Trust::Signed, &[], "other", Origin::User).expect_err("not available");
-        assert!(signed.contains("does not check signatures yet"), "{signed}");
+        let signed = world.judge(Trust::Signed, &[], "other", Origin::User).expect_err("a bare library");
+        assert!(signed.contains("it is not signed, and stands in no plugins.lock"), "{signed}");
+        world.lock("project", &world.image.sha256);
+        assert_eq!(world.judge(Trust::Signed, &[], "other", Origin::User), Ok(Mark::Locked));
     }
 
     #[test]

@@ -22,27 +22,46 @@ pub struct Image {
 /// # Errors
 /// Why it cannot be read, without the path, with a hint.
 pub fn read(path: &Path) -> Result<Image, String> {
+    let bytes = read_up_to(path, LARGEST, "a plugin, which links no libtorch")?;
+    let sha256 = sha256(&bytes);
+    Ok(Image { bytes, sha256 })
+}
+
+/// Reads a plain file of at most so many bytes, through one descriptor. `what` says what it would be too large for.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_up_to(path: &Path, most: u64, what: &str) -> Result<Vec<u8>, String> {
     let unreadable = |error: std::io::Error| {
         format!("it cannot be read: {error}\nhint: look at the file and its permissions")
     };
-    let mut file = File::open(path).map_err(unreadable)?;
+    let mut options = File::options();
+    options.read(true);
+    // A pipe in a file's place must not keep the host waiting for a writer.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
+    let mut file = options.open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
     if !metadata.is_file() {
         return Err(String::from(
             "not a file\nhint: give the library itself, or a package's folder with its plugin.toml",
         ));
     }
-    if metadata.len() > LARGEST {
-        return Err(format!(
-            "{} bytes are too much for a plugin, which has {LARGEST} at most\nhint: a plugin links no libtorch; build it with `--release`",
-            metadata.len()
-        ));
+    let large = |size: u64| {
+        format!(
+            "{size} bytes are too much for {what}: {most} at most\nhint: get it again, and from whom you trust"
+        )
+    };
+    if metadata.len() > most {
+        return Err(large(metadata.len()));
     }
     let mut bytes = Vec::with_capacity(metadata.len() as usize);
     // A file that grows meanwhile is not read without end.
-    file.by_ref().take(LARGEST).read_to_end(&mut bytes).map_err(unreadable)?;
-    let sha256 = sha256(&bytes);
-    Ok(Image { bytes, sha256 })
+    file.by_ref().take(most + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > most {
+        return Err(large(bytes.len() as u64));
+    }
+    Ok(bytes)
 }
 
 /// The sha256 of some bytes as 64 lower-case hexadecimal digits.
@@ -50,19 +69,16 @@ pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Compares with what a manifest or a lock says; `by` names it.
+/// Compares what a file has, its length and sha256, with what a manifest or a lock says; `by` names it.
 ///
 /// # Errors
 /// In what they differ, without a hint: what to do depends on who says it.
-pub fn compare(image: &Image, size: u64, sha256: &str, by: &str) -> Result<(), String> {
-    if image.bytes.len() as u64 != size {
-        return Err(format!(
-            "the file has {} bytes, {by} says {size}: it was cut or changed",
-            image.bytes.len()
-        ));
+pub fn compare(length: usize, has: &str, size: u64, sha256: &str, by: &str) -> Result<(), String> {
+    if length as u64 != size {
+        return Err(format!("the file has {length} bytes, {by} says {size}: it was cut or changed"));
     }
-    if image.sha256 != sha256 {
-        return Err(format!("the file was changed: its sha256 is {}, {by} says {sha256}", image.sha256));
+    if has != sha256 {
+        return Err(format!("the file was changed: its sha256 is {has}, {by} says {sha256}"));
     }
     Ok(())
 }

@@ -1,6 +1,5 @@
 //! `coin-host plugin add`: taking in a plugin that somebody gave you.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -10,34 +9,48 @@ use crate::cli::output::Output;
 use crate::compare::message::message;
 use crate::plugin::PluginError;
 use crate::plugin::discover::Surroundings;
-use crate::plugin::shelf::Shelf;
+use crate::plugin::shelf::{Permissions, Shelf};
 
 #[derive(Debug, Args)]
 pub(super) struct AddCommand {
-    /// A package (`.coinplugin.tar.zst`, or its folder) or a bare library
-    plugin: PathBuf,
+    /// A package: `.coinplugin.tar.zst`, its folder, its https address, or `LAB:NAME[@VERSION]` from a lab that `plugin trust` knows
+    /// (`lab:NAME` asks all of them); or a bare library
+    plugin: String,
     /// Let it take the place of the shipped plugin of its name
     #[arg(long)]
     replace_shipped: bool,
+    /// Take it over http, where anybody on the way can change it
+    #[arg(long)]
+    insecure_http: bool,
 }
 
 impl AddCommand {
     pub(super) fn run(&self, output: &Output) -> anyhow::Result<ExitCode> {
         let shelf = Shelf::open(&Surroundings::of_process())?;
-        let added = shelf.add(&self.plugin, self.replace_shipped).map_err(|error| {
+        let permissions =
+            Permissions { replace_shipped: self.replace_shipped, insecure_http: self.insecure_http };
+        let added = shelf.add(&self.plugin, permissions).map_err(|error| {
             match error.downcast_ref::<PluginError>() {
                 Some(_) => error,
-                None => PluginError::refused(self.plugin.display().to_string(), message(&error)).into(),
+                None => PluginError::refused(self.plugin.clone(), message(&error)).into(),
             }
         })?;
+        for key in &added.revoked {
+            output.warning(&format!("the key {key} is revoked by the lab; it is noted down"));
+        }
         output.note(
             "note: a plugin is native code that runs with your rights; add it from people you trust only",
         );
-        let version = added.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
-        output.data(&format!("added {}{version} ({})", added.name, added.sha256))?;
+        let locked = &added.locked;
+        let version = locked.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
+        let signer = match &added.signer {
+            Some(signer) => format!("signed by lab {}", signer.lab),
+            None => String::from("not signed"),
+        };
+        output.data(&format!("added {}{version} ({}), {signer}", locked.name, locked.sha256))?;
         let catalog = Search::default().catalog();
-        let (first, hidden) = catalog.find(&added.name)?;
-        if first.path != shelf.place(&added) {
+        let (first, hidden) = catalog.find(&locked.name)?;
+        if first.path != shelf.place(locked) {
             output.note(&format!("note: {} comes first and hides it", first.path.display()));
         } else {
             for other in hidden {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Args;
 
-use super::Search;
+use super::{Search, pack};
 use crate::cli::output::Output;
 use crate::plugin::discover::{Candidate, Origin, Surroundings};
 use crate::plugin::lock::{self, Lock, Locked};
@@ -48,8 +48,10 @@ impl LockCommand {
         // The lock of a build holds what was built, nothing older.
         let mut lock =
             if self.shipped { Lock::default() } else { Lock::read(&path).map_err(anyhow::Error::msg)? };
+        // The shipped plugins are of the checkout that they were built in.
+        let commit = if self.shipped { pack::build(&folder).commit } else { None };
         for candidate in &chosen {
-            let locked = locked(candidate, &catalog, &folder)?;
+            let locked = Locked { commit: commit.clone(), ..locked(candidate, &catalog, &folder)? };
             output.note(&format!("locked {} ({})", candidate.name, locked.sha256));
             lock.plugins.retain(|known| known.path != locked.path || known.name != locked.name);
             lock.plugins.push(locked);
@@ -103,5 +105,6 @@ fn locked(candidate: &Candidate, catalog: &Catalog, folder: &Path) -> anyhow::Re
         sha256: image.sha256,
         size: image.bytes.len() as u64,
         path: path.display().to_string(),
+        ..Locked::default()
     })
 }

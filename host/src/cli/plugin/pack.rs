@@ -6,10 +6,12 @@ use std::process::{Command, ExitCode};
 use anyhow::bail;
 use clap::Args;
 
+use super::password;
 use crate::cli::output::Output;
 use crate::plugin::discover::Candidate;
 use crate::plugin::manifest::{Build, Manifest};
-use crate::plugin::{Catalog, discover, manifest, package};
+use crate::plugin::signature::Key;
+use crate::plugin::{Catalog, discover, manifest, package, secret};
 
 #[derive(Debug, Args)]
 pub(super) struct PackCommand {
@@ -25,6 +27,9 @@ pub(super) struct PackCommand {
     /// Write a folder instead of one `.tar.zst`
     #[arg(long)]
     as_folder: bool,
+    /// Sign it with a secret key that `plugin keygen` or `minisign -G` made
+    #[arg(long, value_name = "KEY")]
+    sign: Option<PathBuf>,
 }
 
 impl PackCommand {
@@ -46,7 +51,13 @@ impl PackCommand {
         }
         // What could not be loaded here is not given to others.
         let image = Catalog::empty().read(&Candidate::named(name, &library))?;
-        let contents = package::gather(manifest, &self.folder, image.bytes, build(&self.folder))?;
+        let mut contents = package::gather(manifest, &self.folder, image.bytes, build(&self.folder))?;
+        if let Some(path) = &self.sign {
+            let secret = secret::read(path, password::known)?;
+            contents.sign(&secret)?;
+            let key = Key::of(&secret).map_err(anyhow::Error::msg)?;
+            output.note(&format!("signed by {}, fingerprint {}", key.id(), key.fingerprint()));
+        }
         let path = if self.as_folder {
             contents.write_folder(&self.out)?
         } else {
@@ -69,7 +80,7 @@ fn built(folder: &Path, name: &str) -> PathBuf {
 }
 
 /// Where the library comes from, as far as git and rustc are there to tell.
-fn build(folder: &Path) -> Build {
+pub(super) fn build(folder: &Path) -> Build {
     let answer = |program: &str, arguments: &[&str]| {
         let output = Command::new(program).args(arguments).current_dir(folder).output().ok()?;
         let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();

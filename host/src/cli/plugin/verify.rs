@@ -29,7 +29,7 @@ impl VerifyCommand {
             match catalog.examine(candidate) {
                 Ok(examined) => output.data(&format!(
                     "{} {version}: {}, sha256 {}",
-                    candidate.name, examined.mark, examined.image.sha256
+                    candidate.name, examined.ground.mark, examined.image.sha256
                 ))?,
                 Err(error) if self.plugin.is_some() => return Err(error.into()),
                 Err(error) => {
