@@ -12,6 +12,7 @@ mod plugin;
 mod report;
 mod results;
 mod score;
+mod verify_run;
 mod worker;
 
 use std::process::ExitCode;
@@ -63,8 +64,10 @@ enum Command {
     Config(config::ConfigCommand),
     /// Pre-train a small backbone, write logits, export adapters
     Model(model::ModelCommand),
-    /// List plugins, say what one is, vouch for one
+    /// List, write, pack, sign, add and verify plugins
     Plugin(plugin::PluginCommand),
+    /// Check that a finished run is still what it says it is: files, plugins, weights, data, scores
+    VerifyRun(verify_run::VerifyRunCommand),
     /// Show libtorch, devices and plugins of this machine, and what is wrong with them
     Doctor(doctor::DoctorCommand),
     /// Run cells for a parent process
@@ -100,6 +103,7 @@ pub fn main() -> ExitCode {
         Command::Config(command) => command.run(&output),
         Command::Model(command) => command.run(&output),
         Command::Plugin(command) => command.run(&output),
+        Command::VerifyRun(command) => command.run(&output),
         Command::Doctor(command) => command.run(&output),
         Command::Worker(command) => command.run(&output),
     };

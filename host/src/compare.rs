@@ -21,6 +21,7 @@ pub mod progress;
 pub mod protocol;
 pub mod run;
 pub mod stop;
+pub mod sums;
 pub mod work_units;
 pub mod worker;
 pub mod world;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::compare::manifest;
+use crate::compare::{manifest, sums};
 use crate::data::bad_input::BadInput;
 use crate::eval::matrix::Matrix;
 use crate::eval::metrics::Metrics;
@@ -179,7 +179,8 @@ impl KeptRun {
         self.results.write(&self.folder.join(FILE_NAME))?;
         let page = self.folder.join("report.html");
         files::replace(&page, html::page(&self.results).as_bytes())
-            .with_context(|| format!("{} cannot be written", page.display()))
+            .with_context(|| format!("{} cannot be written", page.display()))?;
+        sums::update(&self.folder)
     }
 
     /// Takes away what was known under a name, so that nothing old stands beside what is computed now. Blind baselines stay.

@@ -17,3 +17,4 @@ pub mod quickstart;
 pub mod report;
 pub mod stream;
 pub mod train;
+pub mod verification;

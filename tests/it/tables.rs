@@ -55,6 +55,7 @@ fn cell(method: &str, seed: u64, kept: f64) -> CellResult {
             sha256: "9f".repeat(32),
             source: String::new(),
             trust: "locked".to_owned(),
+            ..PluginUse::default()
         }],
     }
 }

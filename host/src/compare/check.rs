@@ -82,6 +82,19 @@ pub fn check(arguments: &CompareArguments) -> Result<Checked> {
     Ok(Checked { refusals, config, plugins, inputs })
 }
 
+/// Weights and data as a run reads them now.
+///
+/// # Errors
+/// [`Refused`] where they cannot be read.
+pub fn inputs(arguments: &CompareArguments) -> Result<Inputs> {
+    let found = Checker::new(arguments)?.ask(None)?;
+    if found.refusals.is_empty() {
+        Ok(found.inputs)
+    } else {
+        Err(Refused { refusals: found.refusals }.into())
+    }
+}
+
 /// Every method that a run builds, those of references too.
 fn methods(config: &RunConfig) -> Vec<String> {
     let mut names: Vec<String> = config.methods.iter().map(|(name, _)| name.clone()).collect();

@@ -27,6 +27,13 @@ pub struct Content {
     pub sha256: String,
 }
 
+impl Content {
+    /// Whether it is a part of a task, and not of the backbone.
+    pub fn is_data(&self) -> bool {
+        self.name.contains(" of task ")
+    }
+}
+
 /// Bytes that are read at once.
 const BLOCK: usize = 1 << 20;
 /// Records that are asked for at once.
@@ -59,6 +66,11 @@ fn backbone(location: &Location) -> Result<Vec<Content>> {
             Backbone::files(folder)?.iter().map(file).collect()
         }
     }
+}
+
+/// The sha256 of a file, read block by block.
+pub fn sha256(path: &Path) -> Result<String> {
+    Ok(format!("{:x}", file(path)?.finalize()))
 }
 
 fn file(path: &Path) -> Result<Sha256> {

@@ -1,10 +1,12 @@
 //! What a comparison runs on, and whether the device that it asks for is there.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use tch::Device;
 
 use crate::compare::check::Refused;
-use crate::compare::world;
+use crate::compare::{content, world};
 use crate::config::{self, RunConfig};
 use crate::doctor::machine;
 use crate::report::results::Environment;
@@ -13,8 +15,13 @@ use crate::report::results::Environment;
 pub fn of(config: &RunConfig) -> Environment {
     let (libtorch, processor) = (machine::libtorch(), machine::processor());
     let version = libtorch.version.as_deref().unwrap_or("of unknown version");
+    // One that cannot be read has no identity, and the run goes on without.
+    let sha256 =
+        |path: Option<PathBuf>| path.and_then(|path| content::sha256(&path).ok()).unwrap_or_default();
     Environment {
         host: env!("CARGO_PKG_VERSION").to_string(),
+        host_sha256: sha256(std::env::current_exe().ok()),
+        libtorch_sha256: sha256(libtorch.path.clone()),
         libtorch: if libtorch.cuda {
             format!("{version}, with CUDA")
         } else {
@@ -29,6 +36,14 @@ pub fn of(config: &RunConfig) -> Environment {
         cores: processor.cores,
         features: processor.features,
     }
+}
+
+/// In what this machine is another one than that of a run, for people.
+pub fn differences(then: Option<&Environment>, now: &Environment) -> Vec<String> {
+    let Some(then) = then else { return Vec::new() };
+    let pairs = then.rows().into_iter().zip(now.rows());
+    let other = pairs.filter(|((_, then), (_, now))| then != now);
+    other.map(|((name, then), (_, now))| format!("{name}: {then} then, {now} now")).collect()
 }
 
 /// Refuses a GPU that is not there, before anything is loaded.

@@ -19,6 +19,7 @@ use crate::compare::process::{Message, Worker};
 use crate::compare::progress::Progress;
 use crate::compare::protocol::{Reply, Work};
 use crate::compare::stop::{LOOK, Stop, Stopped};
+use crate::compare::sums;
 use crate::compare::work_units;
 use crate::compare::world;
 use crate::config::{Location, ReferenceKind, RunConfig};
@@ -64,6 +65,7 @@ pub fn run(arguments: &CompareArguments) -> Result<Outcome> {
         );
         return Err(Refused::configuration(message).into());
     }
+    sums::forget(out)?;
     // Before the manifest names other plugins, nothing that the old ones made is left.
     let environment = environment::of(&whole);
     let mut gathered = Gathered::begin(out, &whole, &arguments.config, &checked.refusals, &redo)?;
@@ -90,7 +92,7 @@ pub fn run(arguments: &CompareArguments) -> Result<Outcome> {
     };
     if pool.queue.is_empty() {
         pool.progress.note(&nothing_to_do(&config));
-        return gathered.finish();
+        return finish(gathered, out);
     }
     if began.is_some() {
         let (kept, of) = gathered.stages();
@@ -108,7 +110,14 @@ pub fn run(arguments: &CompareArguments) -> Result<Outcome> {
     }
     pool.progress.finish();
     finished?;
-    gathered.finish()
+    finish(gathered, out)
+}
+
+/// Writes the page, and notes down what the run consists of.
+fn finish(gathered: Gathered, out: &Path) -> Result<Outcome> {
+    let outcome = gathered.finish()?;
+    sums::write(out)?;
+    Ok(outcome)
 }
 
 /// What a run says that finds everything done.

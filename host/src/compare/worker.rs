@@ -22,7 +22,7 @@ use crate::eval::questions::{self, KeptQuestion};
 use crate::model::Frozen;
 use crate::ops::set_compute_device;
 use crate::plugin::breadcrumb::Breadcrumb;
-use crate::plugin::{Plugin, PluginError};
+use crate::plugin::{Plugin, PluginError, capability};
 use crate::report::results::{CellResult, PluginUse, References, Status};
 use crate::train::build::build;
 use crate::train::cell::World;
@@ -96,7 +96,7 @@ fn check(config: &RunConfig, shelf: &mut Shelf, parts: &mut Option<Parts>, metho
             config.method(name).map(|method| &method.stack).or(reference.map(|reference| &reference.stack));
         let stack = stack.with_context(|| format!("no method is named `{name}`"))?;
         build(&world, &mut |plugin| Ok(shelf.plugin(plugin)?), stack, 0, stages_in_order(config))?;
-        Ok(Checked { plugins: vec![(name.to_string(), uses(shelf, stack))], ..Checked::default() })
+        Ok(Checked { plugins: vec![(name.to_string(), uses(config, shelf, stack))], ..Checked::default() })
     });
     Reply::Checked(found.unwrap_or_else(|error| {
         let refusal =
@@ -112,8 +112,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     code.unwrap_or(2).max(2)
 }
 
-fn uses(shelf: &mut Shelf, stack: &[StackEntry]) -> Vec<PluginUse> {
-    stack.iter().filter_map(|entry| shelf.plugin(&entry.plugin).ok()).map(|plugin| used(&plugin)).collect()
+fn uses(config: &RunConfig, shelf: &mut Shelf, stack: &[StackEntry]) -> Vec<PluginUse> {
+    let loaded = stack.iter().filter_map(|entry| shelf.plugin(&entry.plugin).ok());
+    loaded.map(|plugin| used(config, &plugin)).collect()
 }
 
 /// The plugins that read the tasks, each once.
@@ -124,19 +125,25 @@ fn readers(config: &RunConfig, shelf: &mut Shelf) -> Vec<PluginUse> {
         if let Ok(plugin) = shelf.plugin(name)
             && found.iter().all(|known| known.name != plugin.name())
         {
-            found.push(used(&plugin));
+            found.push(used(config, &plugin));
         }
     }
     found
 }
 
-fn used(plugin: &Plugin) -> PluginUse {
+fn used(config: &RunConfig, plugin: &Plugin) -> PluginUse {
+    let ground = plugin.ground();
+    let granted = capability::grants(&config.protocol);
+    let capabilities = plugin.description().needs.iter().filter(|need| granted.contains(need));
     PluginUse {
         name: plugin.name().to_string(),
         version: plugin.version().to_string(),
         sha256: plugin.sha256().to_string(),
-        source: String::new(),
-        trust: plugin.mark().to_string(),
+        source: ground.commit.clone().unwrap_or_default(),
+        trust: ground.mark.to_string(),
+        api: plugin.api().to_string(),
+        key: ground.key.clone().unwrap_or_default(),
+        capabilities: capabilities.map(|need| need.name().to_string()).collect(),
     }
 }
 
@@ -259,7 +266,7 @@ fn cell_reply(
     let built = build(world, &mut |plugin| Ok(shelf.plugin(plugin)?), stack, cell.seed, stages);
     let running = CellResult {
         tasks,
-        plugins: uses(shelf, stack),
+        plugins: uses(world.config, shelf, stack),
         ..CellResult::begun(&cell.method, &cell.order, cell.seed, Status::Running)
     };
     let so_far = |progress: &Progress| CellResult {

@@ -287,7 +287,7 @@ pub const KEYS: &[Key] = &[
         "plugins.trust",
         Choice(&["locked", "signed", "any"]),
         Value("\"locked\""),
-        "What is loaded: plugins whose sha256 stands in `plugins.lock`, or any. `signed` is kept for signed packages and refuses all until they come.",
+        "What is loaded: plugins whose sha256 stands in `plugins.lock` (`locked`); those, and packages signed by a trusted key (`signed`, docs/sharing.md); or any.",
     ),
     key(
         "judge.url",

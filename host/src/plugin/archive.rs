@@ -15,6 +15,8 @@ use super::signature;
 
 /// No package is larger than this, packed or unpacked.
 pub const LARGEST: u64 = 256 << 20;
+/// Nor has one more files.
+const MOST_FILES: usize = 1_000;
 /// Magic number and length of the last frame, whose content is a sha256.
 const SEAL: [u8; 8] = [0x50, 0x2a, 0x4d, 0x18, 32, 0, 0, 0];
 const SEAL_LENGTH: usize = SEAL.len() + 32;
@@ -98,6 +100,18 @@ fn unpack(reader: impl Read) -> Result<Contents> {
     taken.finish()
 }
 
+/// Whether what a manifest lists is not too much for a package.
+///
+/// # Errors
+/// That it is.
+pub fn fits(manifest: &Manifest) -> Result<()> {
+    let size = manifest.files.iter().fold(0u64, |sum, file| sum.saturating_add(file.size));
+    ensure!(size <= LARGEST, "{size} bytes of files are too much for a package: {LARGEST} at most");
+    let count = manifest.files.len();
+    ensure!(count <= MOST_FILES, "{count} files are too many for a package: {MOST_FILES} at most");
+    Ok(())
+}
+
 /// What was read so far.
 #[derive(Default)]
 struct Taken {
@@ -147,6 +161,7 @@ impl Taken {
             let text = text(bytes)?;
             let manifest =
                 Manifest::parse(&text).map_err(|error| anyhow::anyhow!("{}: {error}", manifest::FILE))?;
+            fits(&manifest)?;
             self.manifest = Some((text, manifest));
         } else if file == manifest::SIGNATURE {
             self.signature = Some(text(bytes)?);

@@ -1,6 +1,8 @@
 //! The headers of a shared library, read before any of its code can run. A library whose headers lead outside the file would end
 //! the process inside the dynamic linker; one that is no plugin would run its constructors before anybody noticed.
 
+mod layout;
+
 /// The symbol that `coin_plugin_api::export_plugin!` exports.
 pub const HEADER_SYMBOL: &str = "_1as_0lib_1header_0root_bmodule_bloader";
 
@@ -62,7 +64,12 @@ pub fn read(bytes: &[u8]) -> Result<Library, String> {
             "an ELF file, but not a shared library\nhint: `crate-type = [\"cdylib\"]` in the plugin's Cargo.toml makes one",
         ));
     }
-    file.libraries().ok_or_else(truncated)?
+    let library = file.libraries().ok_or_else(truncated)??;
+    // What is no plugin is refused for that.
+    if library.plugin {
+        layout::check(&file)?;
+    }
+    Ok(library)
 }
 
 fn machine_of_host() -> u16 {

@@ -57,12 +57,17 @@ pub fn get(address: &str, most: u64, insecure: bool) -> Result<Vec<u8>> {
             "{address} leads elsewhere, which is followed over https only\nhint: give the address it leads to"
         );
     }
-    let body = response.body_mut().with_config().limit(most + 1).read_to_vec();
-    match body {
-        Ok(bytes) if bytes.len() as u64 <= most => Ok(bytes),
-        Ok(_) | Err(ureq::Error::BodyExceedsLimit(_)) => Err(refused(format!(
+    let large = || {
+        refused(format!(
             "it has more than {most} bytes, too much for what it should be\nhint: ask its author"
-        ))),
+        ))
+    };
+    if response.body().content_length().is_some_and(|length| length > most) {
+        return Err(large());
+    }
+    match response.body_mut().with_config().limit(most + 1).read_to_vec() {
+        Ok(bytes) if bytes.len() as u64 <= most => Ok(bytes),
+        Ok(_) | Err(ureq::Error::BodyExceedsLimit(_)) => Err(large()),
         Err(error) => Err(failed(error)),
     }
 }

@@ -55,7 +55,7 @@ impl Index {
     pub fn parse(text: &str) -> Result<Index, String> {
         const AGAIN: &str = "hint: tell the lab; `coin-host plugin index` writes a sound one";
         let index: Index = toml::from_str(text)
-            .map_err(|error| format!("{FILE}: {}\n{AGAIN}", error.to_string().trim_end()))?;
+            .map_err(|error| format!("{FILE}: {}\n{AGAIN}", manifest::fault(text, &error)))?;
         for listed in &index.packages {
             let wrong = |what: &str| Err(format!("{FILE}: {what}\n{AGAIN}"));
             if !manifest::is_name(&listed.name) || !manifest::is_version(&listed.version) {
@@ -235,7 +235,11 @@ impl Place {
             Place::Folder(folder) => folder.join(&listed.file).display().to_string(),
             Place::Web(address) => format!("{address}{}", listed.file),
         };
-        let bytes = self.read(&listed.file, archive::LARGEST.min(listed.size), insecure)?;
+        let most = match self {
+            Place::Folder(_) => archive::LARGEST,
+            Place::Web(_) => archive::LARGEST.min(listed.size),
+        };
+        let bytes = self.read(&listed.file, most, insecure)?;
         let by = "the index";
         verify::compare(bytes.len(), &verify::sha256(&bytes), listed.size, &listed.sha256, by).map_err(
             |error| {

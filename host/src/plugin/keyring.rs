@@ -112,8 +112,7 @@ impl Keyring {
     /// # Errors
     /// As [`Self::read`], without the path.
     pub fn parse(text: &str) -> Result<Keyring, String> {
-        let keyring: Keyring =
-            toml::from_str(text).map_err(|error| error.to_string().trim_end().to_string())?;
+        let keyring: Keyring = toml::from_str(text).map_err(|error| manifest::fault(text, &error))?;
         for lab in &keyring.labs {
             check_name(&lab.name)?;
             for key in &lab.keys {

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
+use super::manifest::fault;
 use super::verify;
 use crate::files;
 
@@ -70,7 +71,7 @@ impl Lock {
     /// # Errors
     /// What is wrong with it, without a hint.
     pub fn parse(text: &str) -> Result<Lock, String> {
-        toml::from_str(text).map_err(|error| error.to_string().trim_end().to_string())
+        toml::from_str(text).map_err(|error| fault(text, &error))
     }
 
     /// Writes a lock in one move: a reader sees the old one or the new one.

@@ -123,7 +123,7 @@ impl Manifest {
     /// As [`Self::read`].
     pub fn parse(text: &str) -> Result<Manifest, String> {
         let manifest: Manifest =
-            toml::from_str(text).map_err(|error| format!("{}\n{EXAMPLE}", error.to_string().trim_end()))?;
+            toml::from_str(text).map_err(|error| format!("{}\n{EXAMPLE}", fault(text, &error)))?;
         manifest.check()?;
         Ok(manifest)
     }
@@ -159,6 +159,14 @@ impl Manifest {
                     file.path
                 ));
             }
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+            if let Some(target) = &file.target
+                && (target.is_empty() || !target.bytes().all(plain))
+            {
+                return Err(format!(
+                    "file.target = \"{target}\" is not a platform\nhint: as in x86_64-linux"
+                ));
+            }
             if !is_sha256(&file.sha256) {
                 return Err(format!(
                     "file.sha256 of \"{}\" is not a sha256 in lower-case hexadecimal\nhint: `sha256sum` prints it so",
@@ -184,6 +192,15 @@ pub fn text(path: &Path) -> Result<String, String> {
     let bytes = verify::read_up_to(path, LARGEST, "a manifest")
         .map_err(|error| format!("{}\n{EXAMPLE}", error.lines().next().unwrap_or_default()))?;
     String::from_utf8(bytes).map_err(|_| format!("it is not UTF-8\n{EXAMPLE}"))
+}
+
+/// What is wrong with a TOML text, in one line.
+pub(super) fn fault(text: &str, error: &toml::de::Error) -> String {
+    let message = error.message().trim().replace('\n', ", ");
+    match error.span().and_then(|span| text.get(..span.start)) {
+        Some(before) => format!("line {}: {message}", before.matches('\n').count() + 1),
+        None => message,
+    }
 }
 
 /// Whether a text may name a plugin. `host` is the owner of the host's own tensors.

@@ -90,6 +90,7 @@ impl Contents {
         let in_manifest = |error: String| anyhow::anyhow!("{}: {error}", manifest::FILE);
         let text = manifest::text(&folder.join(manifest::FILE)).map_err(in_manifest)?;
         let manifest = Manifest::parse(&text).map_err(in_manifest)?;
+        archive::fits(&manifest)?;
         let path = folder.join(manifest::SIGNATURE);
         let signature = match std::fs::symlink_metadata(&path) {
             Ok(_) => Some(signature_text(&path).map_err(anyhow::Error::msg)?),

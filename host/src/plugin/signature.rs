@@ -105,7 +105,10 @@ impl Signature {
         if signature.len() != SIGNATURE_LINE || comment.len() != COMMENT_SIGNATURE_LINE {
             return Err(unsound());
         }
-        SignatureBox::from_string(text).map(Signature).map_err(|_| unsound())
+        let signature = SignatureBox::from_string(text).map_err(|_| unsound())?;
+        // It takes bytes behind a signature, and blanks, for nothing: one signature has one text.
+        let canonical = signature.to_string();
+        if canonical.lines().ne(lines) { Err(unsound()) } else { Ok(Signature(signature)) }
     }
 
     /// The id of the key that it says it was made with.

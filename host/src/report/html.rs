@@ -2,7 +2,7 @@
 
 use super::difference;
 use super::format::{self, Grid};
-use super::results::{CellResult, Results};
+use super::results::{CellResult, PluginUse, Results};
 use super::summary::{self, MatrixView};
 
 /// The page: comparison per scorer, failures, accuracy matrices, cost of each cell, plugins and configuration.
@@ -200,26 +200,31 @@ fn runs(results: &Results) -> Grid {
 
 /// Each method's stack and where its plugins came from; runs of one method that differ are listed apart.
 fn plugins(results: &Results) -> Grid {
-    let used = || results.cells.iter().flat_map(|cell| &cell.plugins);
-    let has_source = used().any(|plugin| !plugin.source.is_empty());
-    let mut header = vec!["method", "plugin", "version", "accepted as", "sha256"];
-    if has_source {
-        header.push("source");
-    }
+    type Field = fn(&PluginUse) -> String;
+    let fields: [(&str, Field); 7] = [
+        ("version", |plugin| plugin.version.clone()),
+        ("api", |plugin| plugin.api.clone()),
+        ("accepted as", |plugin| plugin.trust.clone()),
+        ("capabilities", |plugin| plugin.capabilities.join(", ")),
+        ("sha256", |plugin| plugin.sha256.clone()),
+        ("signed by", |plugin| plugin.key.clone()),
+        ("source", |plugin| plugin.source.clone()),
+    ];
+    let used =
+        || results.cells.iter().flat_map(|cell| cell.plugins.iter().map(|plugin| (&cell.method, plugin)));
+    // What is known of none is left out.
+    let known = |field: &&(&str, Field)| used().any(|(_, plugin)| !field.1(plugin).is_empty());
+    let fields: Vec<_> = fields.iter().filter(known).collect();
     let mut rows: Vec<Vec<String>> = Vec::new();
-    for cell in &results.cells {
-        for plugin in &cell.plugins {
-            let fields = [&cell.method, &plugin.name, &plugin.version, &plugin.trust, &plugin.sha256];
-            let mut row = fields.map(String::clone).to_vec();
-            if has_source {
-                row.push(plugin.source.clone());
-            }
-            if !rows.contains(&row) {
-                rows.push(row);
-            }
+    for (method, plugin) in used() {
+        let row = [method.clone(), plugin.name.clone()].into_iter();
+        let row: Vec<String> = row.chain(fields.iter().map(|(_, of)| of(plugin))).collect();
+        if !rows.contains(&row) {
+            rows.push(row);
         }
     }
-    Grid { header: header.into_iter().map(str::to_owned).collect(), rows }
+    let header = ["method", "plugin"].into_iter().chain(fields.iter().map(|(name, _)| *name));
+    Grid { header: header.map(str::to_owned).collect(), rows }
 }
 
 fn escape(text: &str) -> String {

@@ -168,9 +168,18 @@ pub struct PluginUse {
     /// The commit it was built from.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub source: String,
-    /// How it was accepted: `locked`, `signed`, `any`, `dev`.
+    /// How it was accepted: `locked`, `signed`, `unverified`, `dev`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub trust: String,
+    /// The version of the border it was built with.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub api: String,
+    /// Fingerprint of the key that signed its package.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub key: String,
+    /// What it asked for and was granted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<String>,
 }
 
 /// What methods are compared with, under one scorer; task j is `Results::tasks[j]`.

@@ -1,27 +1,13 @@
 //! `coin-host plugin` as a user sees it.
 
 use std::fs;
-use std::process::{Command, Output};
 
 use coin_host::plugin::discover::library_file;
 use coin_host::plugin::lock;
 use serde_json::Value;
 
-use super::sandbox::Sandbox;
+use super::sandbox::{Sandbox, harmless, plugin, text};
 use crate::built;
-
-/// The program in the sandbox' project, where nothing else is found but what lies beside it.
-fn plugin(sandbox: &Sandbox, arguments: &[&str]) -> Output {
-    let mut command: Command = built::coin_host();
-    let command =
-        command.current_dir(sandbox.path().join("project")).env("XDG_DATA_HOME", sandbox.path().join("data"));
-    let command = command.env_remove("COIN_PLUGIN_PATH").arg("plugin").args(arguments);
-    command.output().expect("the binary is executable")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
 
 fn list(sandbox: &Sandbox) -> Vec<Value> {
     let output = plugin(sandbox, &["list", "--json", "--plugin-dir", "../plugins"]);
@@ -68,7 +54,7 @@ fn a_library_is_locked_used_changed_and_refused() {
 
     // The bytes may stand in the lock beside the program already; others do not.
     let mut own = fs::read(&path).expect("readable");
-    let end = own.len() - 1;
+    let end = harmless(&own);
     own[end] ^= 1;
     fs::write(&path, &own).expect("written");
     let output = info(&sandbox);

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Output;
 
 use anyhow::Result;
 use coin_host::config::{Plugins, Protocol, Trust};
@@ -12,6 +13,8 @@ use coin_host::plugin::discover::{Surroundings, library_file};
 use coin_host::plugin::lock::{self, Lock, Locked};
 use coin_host::plugin::{Catalog, Method, Plugin, PluginError, manifest, verify};
 use coin_plugin_api::abi::{RawParameterSpec, RawSite, RawStage};
+
+use crate::built;
 
 pub(super) fn plugins(dirs: Vec<PathBuf>, trust: Trust) -> Plugins {
     Plugins { dirs, dev: Vec::new(), trust }
@@ -48,7 +51,12 @@ impl Sandbox {
     }
 
     pub(super) fn surroundings(&self) -> Surroundings {
-        Surroundings { current: self.path().join("project"), ..Surroundings::default() }
+        Surroundings {
+            current: self.path().join("project"),
+            data_home: Some(self.path().join("data")),
+            config_home: Some(self.path().join("config")),
+            ..Surroundings::default()
+        }
     }
 
     /// A bare library.
@@ -83,6 +91,7 @@ impl Sandbox {
             sha256: verify::sha256(bytes),
             size: bytes.len() as u64,
             path: "elsewhere".into(),
+            ..Locked::default()
         });
         let lock = Lock { plugins: plugins.collect() };
         lock.write(&self.path().join("project").join(lock::FILE)).expect("written");
@@ -91,6 +100,30 @@ impl Sandbox {
     pub(super) fn load(&self, wanted: &str, trust: Trust) -> Result<Plugin, PluginError> {
         Catalog::open_in(&plugins(vec![self.plugins()], trust), &self.surroundings()).load(wanted)
     }
+}
+
+/// The program's `plugin` commands in the sandbox' project, where nothing else is found but what lies beside the program.
+pub(super) fn plugin(sandbox: &Sandbox, arguments: &[&str]) -> Output {
+    let mut command = built::coin_host();
+    command
+        .current_dir(sandbox.path().join("project"))
+        .env("XDG_DATA_HOME", sandbox.path().join("data"))
+        .env("XDG_CONFIG_HOME", sandbox.path().join("config"))
+        .env_remove("COIN_PLUGIN_PATH")
+        .arg("plugin")
+        .args(arguments)
+        .output()
+        .expect("the binary is executable")
+}
+
+/// A place in a library whose bytes nobody reads: the compiler's name in its comment.
+pub(super) fn harmless(library: &[u8]) -> usize {
+    let name = b"rustc version";
+    library.windows(name.len()).rposition(|window| window == name).expect("built by rustc")
+}
+
+pub(super) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// A cell with one site of a language model.

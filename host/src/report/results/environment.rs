@@ -8,8 +8,14 @@ use serde::{Deserialize, Serialize};
 pub struct Environment {
     /// Version of `coin-host`.
     pub host: String,
+    /// sha256 of its binary.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub host_sha256: String,
     /// Version of libtorch, and whether it has its CUDA part.
     pub libtorch: String,
+    /// sha256 of its CPU part.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub libtorch_sha256: String,
     /// The device that `backbone.device` meant on this machine.
     pub device: String,
     pub operating_system: String,
@@ -25,8 +31,8 @@ impl Environment {
     /// One line a subject, for people.
     pub fn rows(&self) -> Vec<(&'static str, String)> {
         vec![
-            ("coin-host", self.host.clone()),
-            ("libtorch", self.libtorch.clone()),
+            ("coin-host", with_sum(&self.host, &self.host_sha256)),
+            ("libtorch", with_sum(&self.libtorch, &self.libtorch_sha256)),
             ("device", self.device.clone()),
             ("system", self.operating_system.clone()),
             ("processor", self.processor.clone()),
@@ -34,4 +40,8 @@ impl Environment {
             ("vector extensions", self.features.join(", ")),
         ]
     }
+}
+
+fn with_sum(version: &str, sha256: &str) -> String {
+    if sha256.is_empty() { version.to_string() } else { format!("{version}, sha256 {sha256}") }
 }
