@@ -1,6 +1,7 @@
 //! Whether a finished run is still what it says it is: its files, its configuration, the plugins, weights and data it was made from,
 //! and its scores.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -181,14 +182,14 @@ fn inputs(arguments: &CompareArguments, manifest: &Manifest) -> Result<[Part; 2]
 /// The kept answers score what the results say.
 fn answers(out: &Path, then: &Results) -> Part {
     let mut part = Part::new("answers");
-    let names: Vec<&'static str> = then
-        .scorers()
-        .iter()
-        .filter_map(|name| {
-            let computed = measure::COMPUTED.into_iter().find(|known| known == name);
-            computed.or_else(|| name.parse::<Scorer>().ok().map(Scorer::name))
-        })
-        .collect();
+    let of_cells = then.cells.iter().flat_map(|cell| cell.scorers.keys());
+    let given: BTreeSet<&String> = of_cells.chain(then.references.keys()).collect();
+    // What a language model judged is not computed from the answers.
+    let computed = |name: &String| {
+        let measure = measure::COMPUTED.into_iter().find(|known| known == name);
+        measure.or_else(|| name.parse::<Scorer>().ok().map(Scorer::name))
+    };
+    let names: Vec<&'static str> = given.into_iter().filter_map(computed).collect();
     let columns: Vec<Column> = names.iter().map(|name| Column::mean(name)).collect();
     let scored = KeptRun::open(out).and_then(|mut run| run.fill(&columns).map(|()| run.results.clone()));
     let now = match scored {

@@ -8,8 +8,10 @@ use coin_host::plugin::manifest::{Manifest, is_name};
 use coin_host::plugin::signature::{Key, Signature};
 use coin_host::plugin::{archive, elf, package};
 
+type Entry = (&'static str, fn(&[u8]));
+
 /// A function for each target, by the name of its corpus.
-pub(crate) const ENTRIES: [(&str, fn(&[u8])); 9] = [
+pub(crate) const ENTRIES: [Entry; 9] = [
     ("manifest", manifest),
     ("package", package),
     ("sealed", sealed),

@@ -125,7 +125,7 @@ mod tests {
         let (key, _) = generate(&path, Some("secret".into())).expect("made");
         let secret = read(&path, || Ok("secret".into())).expect("the right one");
         assert_eq!(Key::of(&secret), Ok(key));
-        let wrong = read(&path, || Ok("other".into())).err().expect("another one").to_string();
+        let wrong = read(&path, || Ok("other".into())).map(|_| ()).expect_err("another one").to_string();
         assert!(wrong.contains("cannot be used") && wrong.contains("\nhint: "), "{wrong}");
     }
 }

@@ -10,7 +10,7 @@ use super::verify;
 
 /// No signature file is larger.
 pub const LARGEST: u64 = 4 << 10;
-/// Lengths of the two lines in base64: algorithm, key id and signature; signature over the trusted comment.
+/// Lengths of the two lines in base64: 74 bytes of algorithm, key id and signature; 64 of the signature over the trusted comment.
 const SIGNATURE_LINE: usize = 100;
 const COMMENT_SIGNATURE_LINE: usize = 88;
 const KEY_LENGTH: usize = 56;
@@ -101,8 +101,11 @@ impl Signature {
         };
         let lines: Vec<&str> = text.lines().collect();
         let [_, signature, _, comment] = lines[..] else { return Err(unsound()) };
-        // The library takes other lengths and then reads beyond them.
-        if signature.len() != SIGNATURE_LINE || comment.len() != COMMENT_SIGNATURE_LINE {
+        // The library takes other lengths, then reads beyond what is short and leaves the end of what is long.
+        let is_whole = |line: &str, length: usize, padding: &str| {
+            line.len() == length && line.trim_end_matches('=').len() + padding.len() == length
+        };
+        if !is_whole(signature, SIGNATURE_LINE, "=") || !is_whole(comment, COMMENT_SIGNATURE_LINE, "==") {
             return Err(unsound());
         }
         let signature = SignatureBox::from_string(text).map_err(|_| unsound())?;
@@ -168,6 +171,31 @@ mod tests {
                 .is_some_and(|signature| signature.verifies(&key, b"manifest"));
             assert!(!accepted, "byte {place}");
         }
+    }
+
+    #[test]
+    fn a_signature_has_one_text() {
+        let (secret, key) = pair();
+        let text = sign(&secret, b"manifest", "lora 1.2.0").expect("signed");
+        let lines: Vec<&str> = text.lines().collect();
+        let (longer, shorter) = (lines[1].replace('=', "M"), &lines[1][..96]);
+        let comment = lines[3].replace("==", "E=");
+        for (line, other) in [
+            (1, longer.as_str()),
+            (1, shorter),
+            (3, &comment),
+            (3, &lines[3][..84]),
+            (2, "trusted comment:  lora 1.2.0"),
+        ] {
+            let mut changed = lines.clone();
+            changed[line] = other;
+            let parsed = Signature::parse(&changed.join("\n"));
+            assert!(
+                parsed.is_err() || !parsed.is_ok_and(|signature| signature.verifies(&key, b"manifest")),
+                "{other}"
+            );
+        }
+        assert!(Signature::parse(&text).is_ok_and(|signature| signature.verifies(&key, b"manifest")));
     }
 
     #[test]
