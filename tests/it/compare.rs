@@ -84,7 +84,7 @@ fn every_cell_leaves_its_answers_metrics_and_tensors() {
     for part in ["<th>intransigence</th>", "<th>plasticity</th>", "<dt>MAA</dt>"] {
         assert!(page.contains(part), "{part}");
     }
-    assert!(!page.contains("<th>source</th>"), "no plugin says where it was built from");
+    assert!(page.contains("<th>capabilities</th>") && page.contains("<th>api</th>"), "where plugins come from");
 }
 
 #[test]
