@@ -84,7 +84,10 @@ fn every_cell_leaves_its_answers_metrics_and_tensors() {
     for part in ["<th>intransigence</th>", "<th>plasticity</th>", "<dt>MAA</dt>"] {
         assert!(page.contains(part), "{part}");
     }
-    assert!(page.contains("<th>capabilities</th>") && page.contains("<th>api</th>"), "where plugins come from");
+    assert!(
+        page.contains("<th>capabilities</th>") && page.contains("<th>api</th>"),
+        "where plugins come from"
+    );
 }
 
 #[test]
