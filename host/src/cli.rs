@@ -62,7 +62,7 @@ enum Command {
     Data(data::DataCommand),
     /// Explain a configuration, or list its keys
     Config(config::ConfigCommand),
-    /// Pre-train a small backbone, write logits, export adapters
+    /// Fetch or pre-train a backbone, write logits, export adapters
     Model(model::ModelCommand),
     /// List, write, pack, sign, add and verify plugins
     Plugin(plugin::PluginCommand),

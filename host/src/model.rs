@@ -4,7 +4,10 @@ pub mod backbone;
 pub mod cache;
 pub mod config;
 pub mod decoder;
+pub mod efficientnet;
+pub mod fetch;
 pub mod generation;
+pub mod gguf;
 pub mod input;
 pub mod layout;
 pub mod parameter;
@@ -12,6 +15,7 @@ pub mod prefix;
 pub mod projector;
 pub mod site;
 pub mod tokenizer;
+pub mod torch_file;
 pub mod vision;
 pub mod weights;
 

@@ -85,7 +85,7 @@ impl Setup {
 
     pub(super) fn prompter(&self) -> Result<Prompter<'_>> {
         let model = self.loaded.backbone.config();
-        let template = Template::named("vicuna_v1")?;
+        let template = Template::named(model.template())?;
         let image_tokens = model.image_tokens() as usize;
         Prompter::new(template, &self.loaded.tokenizer, model.image_token_index, image_tokens)
     }

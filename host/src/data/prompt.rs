@@ -29,7 +29,8 @@ pub struct Template {
 }
 
 impl Template {
-    /// One of the built-in templates: `tiny` (the quickstart's backbone), `vicuna_v1` (LLaVA 1.5), `plain` (captions).
+    /// One of the built-in templates: `tiny` (the quickstart's backbone), `vicuna_v1` (LLaVA 1.5), `smollm2`
+    /// (ChatML as SmolLM2 was tuned with it), `plain` (captions).
     pub fn named(name: &str) -> Result<Template> {
         let template = |name, system, user, after_image, assistant, before_answer| Template {
             name: Cow::Borrowed(name),
@@ -39,19 +40,29 @@ impl Template {
             after_image: Cow::Borrowed(after_image),
             assistant: Cow::Borrowed(assistant),
             before_answer: Cow::Borrowed(before_answer),
-            end: Cow::Borrowed("</s>"),
+            end: Cow::Borrowed(if name == "smollm2" { "<|im_end|>" } else { "</s>" }),
         };
         match name {
             "tiny" => Some(template("tiny", "", "<user>", "", " <assistant>", " ")),
             "vicuna_v1" => Some(template("vicuna_v1", VICUNA_SYSTEM, "USER: ", "\n", " ASSISTANT:", " ")),
+            "smollm2" => {
+                let (user, assistant) = ("\n<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n");
+                Some(template("smollm2", SMOLLM2_SYSTEM, user, "\n", assistant, ""))
+            }
             "plain" => Some(template("plain", "", "", "", "\n", "")),
             _ => None,
         }
-        .with_context(|| format!("no prompt template is named `{name}`\nhint: use tiny, vicuna_v1 or plain"))
+        .with_context(|| {
+            format!("no prompt template is named `{name}`\nhint: use tiny, vicuna_v1, smollm2 or plain")
+        })
     }
 }
 
 const VICUNA_SYSTEM: &str = "A chat between a curious human and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite answers to the human's questions. ";
+
+/// What the chat template of the checkpoint puts first where nobody else does.
+const SMOLLM2_SYSTEM: &str =
+    "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>";
 
 /// A sequence to train on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -267,6 +278,20 @@ pub(crate) mod tests {
         let whole = prompter.conversation(&rounds, true).expect("encodes");
         assert_eq!(prompter.example(text, true, "a dog").expect("encodes"), whole);
         assert_eq!(prompter.prompt(text, true).expect("encodes"), whole.input_ids[..13]);
+    }
+
+    #[test]
+    fn smollm2_reads_like_its_own_chat_template() {
+        let template = Template::named("smollm2").expect("known");
+        let Template { system, user, after_image, assistant, before_answer, end, .. } = &template;
+        assert_eq!(
+            format!(
+                "{system}{user}<image>{after_image}what{assistant}{before_answer}a cat{end}{user}and{assistant}"
+            ),
+            "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n\
+             <|im_start|>user\n<image>\nwhat<|im_end|>\n<|im_start|>assistant\na cat<|im_end|>\n\
+             <|im_start|>user\nand<|im_end|>\n<|im_start|>assistant\n"
+        );
     }
 
     #[test]

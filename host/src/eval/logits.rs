@@ -55,10 +55,10 @@ impl Inputs<'_> {
 }
 
 impl Loaded {
-    /// With LLaVA 1.5's template, `vicuna_v1`.
+    /// With the checkpoint's own template.
     pub fn prompter(&self) -> Result<Prompter<'_>> {
         let model = self.backbone.config();
-        let template = Template::named("vicuna_v1")?;
+        let template = Template::named(model.template())?;
         Prompter::new(template, &self.tokenizer, model.image_token_index, model.image_tokens() as usize)
     }
 

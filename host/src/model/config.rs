@@ -1,13 +1,15 @@
 //! `config.json` of a LLaVA checkpoint, in the layout of Hugging Face transformers (`LlavaConfig`, `LlamaConfig`,
 //! `CLIPVisionConfig`), with their default values for keys that a checkpoint leaves out.
 //!
-//! Three keys are extensions, for small towers: `vision_config.stem_channels`, `vision_config.feature_norm` and
-//! `projector_scale_factor`.
+//! Extensions, for small models: the tower `efficientnet_lite0`, the keys `vision_config.stem_channels`, `vision_config.feature_norm`,
+//! `projector_scale_factor` and `conversation_template`.
 
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
+
+use super::efficientnet;
 
 /// The whole model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,6 +39,9 @@ pub struct ModelConfig {
     /// (pixel unshuffle, as in Idefics3).
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub projector_scale_factor: i64,
+    /// Extension: name of the prompt template that the language model was tuned with; absent means LLaVA 1.5's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversation_template: Option<String>,
 }
 
 /// The language model.
@@ -235,7 +240,12 @@ impl ModelConfig {
         let (text, vision) = (&self.text_config, &self.vision_config);
         known("model_type", &self.model_type, "llava")?;
         known("text_config.model_type", &text.model_type, "llama")?;
-        known("vision_config.model_type", &vision.model_type, "clip_vision_model")?;
+        if vision.model_type == efficientnet::MODEL_TYPE {
+            self.check_efficientnet()?;
+        } else {
+            known("vision_config.model_type", &vision.model_type, "clip_vision_model")?;
+            self.check_clip()?;
+        }
         if let Some(scaling) = &text.rope_scaling
             && !scaling.is_null()
             && scaling.get("rope_type").or(scaling.get("type")).is_none_or(|kind| kind != "default")
@@ -256,7 +266,6 @@ impl ModelConfig {
             ("text_config.num_key_value_heads", text.key_value_heads()),
             ("text_config.max_position_embeddings", text.max_position_embeddings),
             ("vision_config.hidden_size", vision.hidden_size),
-            ("vision_config.num_attention_heads", vision.num_attention_heads),
             ("vision_config.image_size", vision.image_size),
             ("vision_config.patch_size", vision.patch_size),
             ("projector_scale_factor", self.projector_scale_factor),
@@ -274,6 +283,33 @@ impl ModelConfig {
             "config.json: head size {} is odd, rotary positions need pairs",
             text.head_dim()
         );
+        if self.projector_scale_factor > 1 {
+            ensure!(
+                vision.grid() % self.projector_scale_factor == 0
+                    && self.vision_feature_select_strategy == SelectStrategy::Default,
+                "config.json: a grid of {0}x{0} visual tokens cannot be joined by {1}; the class token must be dropped (`default`)",
+                vision.grid(),
+                self.projector_scale_factor
+            );
+        }
+        ensure!(
+            (0..text.vocab_size).contains(&self.image_token_index),
+            "config.json: image_token_index {} is outside the vocabulary of {}",
+            self.image_token_index,
+            text.vocab_size
+        );
+        Ok(())
+    }
+
+    fn check_clip(&self) -> Result<()> {
+        let vision = &self.vision_config;
+        for (name, value) in [
+            ("num_attention_heads", vision.num_attention_heads),
+            ("hidden_size", vision.hidden_size),
+            ("patch_size", vision.patch_size),
+        ] {
+            ensure!(value > 0, "config.json: vision_config.{name} is {value}, it must be positive");
+        }
         ensure!(
             vision.hidden_size % vision.num_attention_heads == 0,
             "config.json: vision width {} does not divide into {} heads",
@@ -296,22 +332,41 @@ impl ModelConfig {
             self.vision_feature_layer,
             vision.num_hidden_layers
         );
-        if self.projector_scale_factor > 1 {
+        Ok(())
+    }
+
+    /// The tower's shape is given by its name; what config.json says must be that.
+    fn check_efficientnet(&self) -> Result<()> {
+        let vision = &self.vision_config;
+        for (name, found, fixed) in [
+            ("vision_config.hidden_size", vision.hidden_size, efficientnet::WIDTH),
+            ("vision_config.patch_size", vision.patch_size, efficientnet::STRIDE),
+            ("vision_config.num_channels", vision.num_channels, 3),
+            ("vision_config.num_hidden_layers", vision.num_hidden_layers, 0),
+            ("vision_feature_layer", self.vision_feature_layer, -1),
+            ("projector_scale_factor", self.projector_scale_factor, 1),
+        ] {
             ensure!(
-                vision.grid() % self.projector_scale_factor == 0
-                    && self.vision_feature_select_strategy == SelectStrategy::Default,
-                "config.json: a grid of {0}x{0} visual tokens cannot be joined by {1}; the class token must be dropped (`default`)",
-                vision.grid(),
-                self.projector_scale_factor
+                found == fixed,
+                "config.json: {name} is {found}, and {} has {fixed}",
+                efficientnet::MODEL_TYPE
             );
         }
         ensure!(
-            (0..text.vocab_size).contains(&self.image_token_index),
-            "config.json: image_token_index {} is outside the vocabulary of {}",
-            self.image_token_index,
-            text.vocab_size
+            vision.image_size % efficientnet::STRIDE == 0
+                && vision.stem_channels.is_empty()
+                && !vision.feature_norm
+                && self.vision_feature_select_strategy == SelectStrategy::Default,
+            "config.json: {} takes squares whose side is a multiple of {} and has no class token, no other stem and no norm at its end",
+            efficientnet::MODEL_TYPE,
+            efficientnet::STRIDE
         );
         Ok(())
+    }
+
+    /// Name of the prompt template that the checkpoint is talked to with.
+    pub fn template(&self) -> &str {
+        self.conversation_template.as_deref().unwrap_or("vicuna_v1")
     }
 
     /// Blocks of the tower that are run: those up to `vision_feature_layer`.
@@ -402,6 +457,7 @@ pub(crate) mod tests {
             multimodal_projector_bias: true,
             tie_word_embeddings: false,
             projector_scale_factor: 2,
+            conversation_template: None,
         };
         config.check().expect("a sound configuration");
         config
@@ -468,5 +524,34 @@ pub(crate) mod tests {
         let mut other = small();
         other.projector_scale_factor = 3;
         assert!(other.check().is_err());
+    }
+
+    #[test]
+    fn an_efficientnet_has_its_own_shape() {
+        let mut config = small();
+        config.vision_config = VisionConfig {
+            model_type: "efficientnet_lite0".to_owned(),
+            hidden_size: 1_280,
+            num_hidden_layers: 0,
+            image_size: 96,
+            patch_size: 32,
+            ..VisionConfig::default()
+        };
+        config.projector_scale_factor = 1;
+        config.check().expect("sound");
+        assert_eq!(
+            (config.image_tokens(), config.vision_blocks(), config.image_feature_size()),
+            (9, 0, 1_280)
+        );
+        for (change, said) in [
+            ((|vision| vision.hidden_size = 640) as fn(&mut VisionConfig), "hidden_size is 640"),
+            (|vision| vision.image_size = 100, "multiple of 32"),
+            (|vision| vision.feature_norm = true, "no norm"),
+        ] {
+            let mut other = config.clone();
+            change(&mut other.vision_config);
+            let message = other.check().expect_err("refused").to_string();
+            assert!(message.contains(said), "{message}");
+        }
     }
 }

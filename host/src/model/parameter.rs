@@ -2,6 +2,7 @@
 //! and the list of sites all read this one table.
 
 use super::config::{ModelConfig, TextConfig, VisionConfig};
+use super::efficientnet;
 
 /// One tensor of the checkpoint.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,7 +24,10 @@ pub enum Init {
 /// The tensors that `config` needs, in the order of the forward pass.
 pub fn parameters(config: &ModelConfig) -> Vec<Parameter> {
     let mut list = List::default();
-    list.vision(&config.vision_config, config.vision_blocks());
+    match config.vision_config.model_type.as_str() {
+        efficientnet::MODEL_TYPE => list.efficientnet(),
+        _ => list.vision(&config.vision_config, config.vision_blocks()),
+    }
     let (wide, text) = (config.image_feature_size(), config.text_config.hidden_size);
     let biased = config.multimodal_projector_bias;
     list.linear("multi_modal_projector.linear_1", wide, text, 1.0, biased);
@@ -119,6 +123,15 @@ impl List {
         }
         if config.feature_norm {
             self.layer_norm(&format!("{root}.post_layernorm"), width);
+        }
+    }
+
+    fn efficientnet(&mut self) {
+        for convolution in efficientnet::convolutions() {
+            let shape = convolution.shape();
+            let deviation = (2.0 / shape[1..].iter().product::<i64>() as f64).sqrt();
+            self.push(convolution.name("weight"), &shape, Init::Normal(deviation));
+            self.push(convolution.name("bias"), &[convolution.to], Init::Zeros);
         }
     }
 

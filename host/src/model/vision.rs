@@ -1,15 +1,22 @@
 //! The vision transformer of CLIP (Radford et al. 2021), as Hugging Face lays it out, with an optional stack of
-//! convolutions in place of the patch convolution.
+//! convolutions in place of the patch convolution; and the choice between it and the other towers.
 
 use anyhow::{Result, ensure};
 use tch::Tensor;
 
 use super::backbone::{Linear, Weights};
 use super::config::{Activation, ModelConfig, SelectStrategy};
+use super::efficientnet::{self, EfficientNet};
 use super::projector::activate;
 use super::site::LinearHook;
 
-pub(super) struct VisionTower {
+/// One of the supported towers.
+pub(super) enum VisionTower {
+    Clip(Box<Clip>),
+    EfficientNet { tower: EfficientNet, image_size: i64 },
+}
+
+pub(super) struct Clip {
     class: Tensor,
     patch: Option<Tensor>,
     stem: Vec<(Tensor, Tensor)>,
@@ -58,6 +65,35 @@ impl LayerNorm {
 
 impl VisionTower {
     pub(super) fn new(config: &ModelConfig, weights: &Weights) -> Result<VisionTower> {
+        let image_size = config.vision_config.image_size;
+        Ok(match config.vision_config.model_type.as_str() {
+            efficientnet::MODEL_TYPE => {
+                VisionTower::EfficientNet { tower: EfficientNet::new(weights)?, image_size }
+            }
+            _ => VisionTower::Clip(Box::new(Clip::new(config, weights)?)),
+        })
+    }
+
+    /// `[B, 3, H, W]` to the visual tokens `[B, N, d]` that the projector takes.
+    pub(super) fn forward(&self, pixels: &Tensor, hook: &dyn LinearHook) -> Result<Tensor> {
+        let (_, _, height, width) = pixels.size4()?;
+        let size = match self {
+            VisionTower::Clip(tower) => tower.image_size,
+            VisionTower::EfficientNet { image_size, .. } => *image_size,
+        };
+        ensure!(
+            height == size && width == size,
+            "a picture of {width}x{height} pixels was given to a vision tower for {size}x{size}\nhint: resize to the model's image_size"
+        );
+        match self {
+            VisionTower::Clip(tower) => tower.forward(pixels, hook),
+            VisionTower::EfficientNet { tower, .. } => tower.forward(pixels),
+        }
+    }
+}
+
+impl Clip {
+    fn new(config: &ModelConfig, weights: &Weights) -> Result<Clip> {
         let vision = &config.vision_config;
         let root = "vision_tower.vision_model";
         let norm = |name: &str| LayerNorm::new(weights, &format!("{root}.{name}"), vision.layer_norm_eps);
@@ -84,7 +120,7 @@ impl VisionTower {
             true => Some(weights.tensor(&format!("{root}.embeddings.patch_embedding.weight"))?),
             false => None,
         };
-        Ok(VisionTower {
+        Ok(Clip {
             class: weights.tensor(&format!("{root}.embeddings.class_embedding"))?,
             patch,
             stem,
@@ -102,14 +138,8 @@ impl VisionTower {
         })
     }
 
-    /// `[B, 3, H, W]` to the visual tokens `[B, N, d]` that the projector takes.
-    pub(super) fn forward(&self, pixels: &Tensor, hook: &dyn LinearHook) -> Result<Tensor> {
-        let (rows, _, height, width) = pixels.size4()?;
-        ensure!(
-            height == self.image_size && width == self.image_size,
-            "a picture of {width}x{height} pixels was given to a vision tower for {0}x{0}\nhint: resize to the model's image_size",
-            self.image_size
-        );
+    fn forward(&self, pixels: &Tensor, hook: &dyn LinearHook) -> Result<Tensor> {
+        let rows = pixels.size4()?.0;
         let mut grid = pixels.shallow_clone();
         if let Some(patch) = &self.patch {
             let side = [self.patch_size; 2];

@@ -113,9 +113,17 @@ pub fn save(path: &Path, tensors: &BTreeMap<String, Tensor>, kind: Option<Kind>)
     }
     safetensors::serialize_to_file(stored, None, file.path())
         .with_context(|| format!("{} cannot be written", path.display()))?;
-    file.as_file().sync_all().with_context(|| format!("{} cannot be written", path.display()))?;
+    keep_for_others(file.path(), file.as_file())
+        .with_context(|| format!("{} cannot be written", path.display()))?;
     file.persist(path).with_context(|| format!("{} cannot be written", path.display()))?;
     Ok(())
+}
+
+/// What safetensors writes is another file of that name, which nobody else may read, and not on the disk yet.
+fn keep_for_others(written: &Path, made: &File) -> std::io::Result<()> {
+    let file = File::open(written)?;
+    file.set_permissions(made.metadata()?.permissions())?;
+    file.sync_all()
 }
 
 struct Checker<'a> {

@@ -2,6 +2,8 @@
 //! learns which words describe a picture and each of its parts; then all parameters learn to answer prompts.
 //!
 //! The second stage alone does not work: the language model learns the wording and never looks at the picture.
+//!
+//! Or the second stage alone, with the projector of a model whose tower and language model have learnt elsewhere.
 
 pub mod checkpoint;
 pub mod config;
@@ -16,8 +18,9 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use tch::Kind;
+use tch::{Device, Kind};
 
+use crate::data::image::Transform;
 use crate::data::prompt::{Prompter, Template};
 use crate::model::{Backbone, ModelConfig, Tokenizer, weights};
 use crate::train::optimizer::{AdamW, Group};
@@ -51,8 +54,17 @@ pub fn pretrain(config: &PretrainConfig, out: &Path, report: &dyn Fn(&str)) -> R
         model.image_token_index,
         model.image_tokens() as usize,
     )?;
-    let source = Source { prompter: &prompter, tokenizer: &tokenizer, config: &model };
-    let mut learner = Learner::new(Backbone::random(model.clone(), config.seed)?, prompter.end_token())?;
+    let transform = match config.projector_only {
+        true => Transform::of_checkpoint(&config.model, model.vision_config.image_size as u32, None)?,
+        false => Transform::tiny(),
+    };
+    let with_words = config.vision.is_some();
+    let source = Source { prompter: &prompter, tokenizer: &tokenizer, config: &model, transform, with_words };
+    let pad = prompter.end_token();
+    let mut learner = match config.projector_only {
+        true => Learner::projector(Backbone::load(&config.model, Device::Cpu, Kind::Float)?, pad)?,
+        false => Learner::new(Backbone::random(model.clone(), config.seed)?, pad)?,
+    };
     let saved = checkpoint::load(out)?;
     if let Some(saved) = &saved {
         learner.restore(&saved.weights)?;
@@ -62,7 +74,8 @@ pub fn pretrain(config: &PretrainConfig, out: &Path, report: &dyn Fn(&str)) -> R
     let held_out = HeldOut::new(&source, config.held_out)?;
     let log = Log::open(out, report)?;
     for (index, name) in STAGES.iter().enumerate().skip(start.stage) {
-        let stage = if index == 0 { &config.vision } else { &config.alignment };
+        let stage = if index == 0 { config.vision.as_ref() } else { Some(&config.alignment) };
+        let Some(stage) = stage else { continue };
         let mut optimizer = optimizer(&learner, stage, index == 0)?;
         if let Some(tensors) = moments.take() {
             optimizer.import(&tensors, start.step as u64)?;
@@ -105,10 +118,27 @@ pub fn pretrain(config: &PretrainConfig, out: &Path, report: &dyn Fn(&str)) -> R
     }
     weights::save(&out.join("model.safetensors"), learner.backbone().parameters(), Some(Kind::Half))?;
     for file in ["config.json", "tokenizer.json", "preprocessor_config.json"] {
-        std::fs::copy(config.model.join(file), out.join(file))
-            .with_context(|| format!("{file} cannot be copied"))?;
+        copy(&config.model, out, file)?;
+    }
+    if config.projector_only {
+        papers(&config.model)?.iter().try_for_each(|file| copy(&config.model, out, file))?;
     }
     Ok(())
+}
+
+fn copy(from: &Path, to: &Path, file: &str) -> Result<()> {
+    std::fs::copy(from.join(file), to.join(file)).with_context(|| format!("{file} cannot be copied"))?;
+    Ok(())
+}
+
+/// The model card and the licences, which weights that were not made here keep with them.
+fn papers(folder: &Path) -> Result<Vec<String>> {
+    let entries = std::fs::read_dir(folder).with_context(|| folder.display().to_string())?;
+    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    let mut names = names.collect::<Result<Vec<String>>>()?;
+    names.retain(|name| name == "README.md" || name.starts_with("LICENSE") || name == "NOTICE");
+    names.sort();
+    Ok(names)
 }
 
 /// The stage's parameter groups: tower and the rest at their own rates; matrices decay, but not the tables of tokens,
@@ -198,6 +228,30 @@ mod tests {
             "alignment.batch_size=4",
         ];
         PretrainConfig::read(&file, &set.map(str::to_owned)).expect("sound")
+    }
+
+    #[test]
+    fn alignment_of_the_projector_changes_nothing_else() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/pretrain-smollm2.toml");
+        let set = [
+            "model=\"../host/assets/tiny\"",
+            "template=\"tiny\"",
+            "held_out=4",
+            "evaluate_every=2",
+            "checkpoint_every=2",
+            "alignment.steps=3",
+            "alignment.batch_size=2",
+        ];
+        let config = PretrainConfig::read(&file, &set.map(str::to_owned)).expect("sound");
+        let out = tempfile::tempdir().expect("a folder");
+        pretrain(&config, out.path(), &|_| ()).expect("trains");
+        let before = Backbone::builtin_tiny(Device::Cpu, Kind::Float).expect("there").0;
+        let after = Backbone::load(out.path(), Device::Cpu, Kind::Float).expect("written");
+        for (name, tensor) in after.parameters() {
+            let is_same = *tensor == before.parameters()[name];
+            assert_eq!(is_same, !name.starts_with("multi_modal_projector."), "{name}");
+        }
+        assert!(out.path().join("README.md").is_file());
     }
 
     #[test]

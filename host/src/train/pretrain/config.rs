@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-/// All of `configs/pretrain-tiny.toml`.
+/// All of `configs/pretrain-tiny.toml` or `configs/pretrain-smollm2.toml`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PretrainConfig {
@@ -15,11 +15,15 @@ pub struct PretrainConfig {
     pub model: PathBuf,
     /// Name of a prompt template.
     pub template: String,
+    /// The weights of `model` are loaded and stay as they are, but for the projector's: LLaVA's first stage. Else all begin at random.
+    #[serde(default)]
+    pub projector_only: bool,
     /// Samples kept for measuring.
     pub held_out: usize,
     pub evaluate_every: usize,
     pub checkpoint_every: usize,
-    pub vision: Stage,
+    /// Left out where only the projector is trained.
+    pub vision: Option<Stage>,
     pub alignment: Stage,
 }
 
@@ -55,6 +59,11 @@ impl PretrainConfig {
             "{}: evaluate_every, checkpoint_every and held_out must be positive",
             path.display()
         );
+        ensure!(
+            config.projector_only == config.vision.is_none(),
+            "{}: a stage [vision] is for models that begin at random\nhint: leave out [vision], or projector_only",
+            path.display()
+        );
         if let Some(folder) = path.parent() {
             config.model = folder.join(&config.model);
         }
@@ -86,6 +95,15 @@ mod tests {
         let config = PretrainConfig::read(&shipped(), &["alignment.steps=7".to_owned()]).expect("sound");
         assert_eq!(config.alignment.steps, 7);
         assert!(config.model.join("config.json").is_file());
+    }
+
+    #[test]
+    fn only_a_model_that_begins_at_random_trains_its_tower() {
+        let error =
+            PretrainConfig::read(&shipped(), &["projector_only=true".to_owned()]).expect_err("refused");
+        assert!(format!("{error:#}").contains("hint: leave out [vision]"), "{error:#}");
+        let smollm2 = shipped().with_file_name("pretrain-smollm2.toml");
+        assert!(PretrainConfig::read(&smollm2, &[]).expect("sound").projector_only);
     }
 
     #[test]

@@ -21,6 +21,18 @@ pub struct Learner {
 }
 
 impl Learner {
+    /// The projector's weights ask for gradients from here on, and no others.
+    pub fn projector(backbone: Backbone, pad: i64) -> Result<Learner> {
+        let mut all = BTreeMap::new();
+        for (name, tensor) in backbone.parameters() {
+            if name.starts_with("multi_modal_projector.") {
+                let _ = tensor.f_set_requires_grad(true)?;
+                all.insert(name.clone(), tensor.shallow_clone());
+            }
+        }
+        Ok(Learner { backbone, all, pad })
+    }
+
     /// All weights of `backbone` ask for gradients from here on.
     pub fn new(backbone: Backbone, pad: i64) -> Result<Learner> {
         let mut all: BTreeMap<String, Tensor> =

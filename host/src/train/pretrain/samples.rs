@@ -18,6 +18,9 @@ pub struct Source<'a> {
     pub prompter: &'a Prompter<'a>,
     pub tokenizer: &'a Tokenizer,
     pub config: &'a ModelConfig,
+    pub transform: Transform,
+    /// Whether the words of the pictures are wanted, each of which must then be one token.
+    pub with_words: bool,
 }
 
 /// One sample.
@@ -48,7 +51,7 @@ impl Source<'_> {
         let side = (self.config.vision_config.grid() / self.config.projector_scale_factor) as u32;
         let cell = picture.width() / side;
         let (mut words, mut parts) = (Vec::new(), Vec::new());
-        for region in regions {
+        for region in regions.into_iter().filter(|_| self.with_words) {
             let id = self.tokenizer.id(&region.word)? as usize;
             if !words.contains(&id) {
                 words.push(id);
@@ -63,7 +66,7 @@ impl Source<'_> {
         }
         Ok(Sample {
             kind: captions::kind_of(index).to_owned(),
-            pixels: Transform::tiny().apply(&picture)?,
+            pixels: self.transform.apply(&picture)?,
             example: self.prompter.example(&prompt, true, &answer)?,
             words,
             parts,
