@@ -88,15 +88,15 @@ SHAPES = {
 
 
 def checkpoint(folder, shape="grouped", seed=0, **sizes):
-    """Saves a checkpoint with random weights; returns model and processor."""
+    """Saves a checkpoint with random weights; returns model and processor. `sizes`: keys of `text` and `vision` that differ."""
     torch.manual_seed(seed)
     parts = SHAPES[shape]
     words = tokenizer()
-    hidden = sizes.get("hidden", 32)
+    hidden = 32
     vision = dict(
         hidden_size=24, intermediate_size=32, num_hidden_layers=3, num_attention_heads=2, image_size=28, patch_size=7
     )
-    vision |= parts.get("vision", {})
+    vision |= parts.get("vision", {}) | sizes.get("vision", {})
     text = dict(
         vocab_size=len(words),
         hidden_size=hidden,
@@ -107,7 +107,7 @@ def checkpoint(folder, shape="grouped", seed=0, **sizes):
         # Wide enough that logits differ visibly and greedy answers do not hang on the last bit.
         initializer_range=0.15,
     )
-    text |= parts.get("text", {})
+    text |= parts.get("text", {}) | sizes.get("text", {})
     image_token = words.convert_tokens_to_ids("<image>")
     config = LlavaConfig(
         vision_config=CLIPVisionConfig(initializer_range=0.1, **vision),
@@ -235,3 +235,13 @@ def answer(model, processor, record, folder, pad=False, max_new_tokens=8):
     ids = whole[0, given["input_ids"].shape[1] :].tolist()
     end = processor.tokenizer.eos_token_id
     return ids[: ids.index(end)] if end in ids else ids
+
+
+@torch.no_grad()
+def answers(model, processor, records, folder, max_new_tokens):
+    """Greedy answers to a batch, filled up on the left."""
+    texts = [conversation(record, answered=False) for record in records]
+    images = [Image.open(Path(folder) / "images" / record["image"]).convert("RGB") for record in records]
+    given = processor(images=images, text=texts, padding=True, return_tensors="pt")
+    whole = model.generate(**given, do_sample=False, num_beams=1, max_new_tokens=max_new_tokens)
+    return whole[:, given["input_ids"].shape[1] :].tolist()

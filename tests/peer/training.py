@@ -1,5 +1,7 @@
 """LoRA training with transformers and peft: the same loss, optimizer and order of records as `coin-host bench train`."""
 
+import time
+
 import torch
 from peft import LoraConfig, get_peft_model
 
@@ -8,7 +10,7 @@ import llava
 MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
-def with_lora(model, r, alpha, seed=0):
+def with_lora(model, r, alpha, seed=0, dropout=0.0):
     """LoRA on all linears of the language model; B is drawn too, so that the first step already depends on everything."""
     torch.manual_seed(seed)
     names = [
@@ -17,7 +19,7 @@ def with_lora(model, r, alpha, seed=0):
         if "language_model" in name and name.rsplit(".", 1)[-1] in MODULES
     ]
     wrapped = get_peft_model(
-        model, LoraConfig(r=r, lora_alpha=alpha, lora_dropout=0.0, bias="none", target_modules=names)
+        model, LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout, bias="none", target_modules=names)
     )
     with torch.no_grad():
         for name, parameter in wrapped.named_parameters():
@@ -55,13 +57,14 @@ def batch(processor, records, folder, pad=False):
     return joined
 
 
-def train(model, processor, records, folder, steps, batch_size, learning_rate, pad=False):
-    """The loss of every step."""
+def train(model, processor, records, folder, steps, batch_size, learning_rate, pad=False, seen=lambda seconds: None):
+    """The loss of every step; `seen` hears how long each took, from reading its pictures on."""
     model.train()
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=learning_rate, weight_decay=0.0, betas=(0.9, 0.999), eps=1e-8)
     losses = []
     for step in range(steps):
+        clock = time.perf_counter()
         places = [(step * batch_size + row) % len(records) for row in range(batch_size)]
         given = batch(processor, [records[place] for place in places], folder, pad)
         loss = model(**given).loss
@@ -70,5 +73,6 @@ def train(model, processor, records, folder, steps, batch_size, learning_rate, p
         optimizer.step()
         optimizer.zero_grad()
         losses.append(loss.item())
+        seen(time.perf_counter() - clock)
     model.eval()
     return losses
