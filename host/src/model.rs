@@ -33,7 +33,7 @@ pub use config::ModelConfig;
 pub use generation::{GenerationConfig, Prompt, generate};
 pub use input::{Images, ModelInput, Padding};
 pub use prefix::{Prefix, Shift};
-pub use site::{Frozen, LinearHook, Part, Pass, Phase, Site};
+pub use site::{Frozen, LinearHook, Part, Pass, Phase, Site, product};
 pub use tokenizer::Tokenizer;
 
 /// The model and the tokenizer of a checkpoint's folder.

@@ -53,7 +53,8 @@ pub trait Adapter: Send + Sync + 'static {
     }
 
     /// Whether the new output at a token depends on nothing but the input and output at that token. The host may then leave out tokens
-    /// whose result nobody reads, and show others twice; masks, terms, counts and sequences are refused to such an adapter.
+    /// whose result nobody reads, show others twice, and read what rows have in common once; masks, features, terms, counts and
+    /// sequences are refused to such an adapter.
     fn token_local(&self) -> bool {
         false
     }

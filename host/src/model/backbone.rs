@@ -218,8 +218,8 @@ impl Backbone {
     ) -> Result<Tensor> {
         let phase = match cache {
             None => Phase::Train,
-            Some(cache) if cache.length() == 0 => Phase::Prefill,
-            Some(_) => Phase::Decode,
+            Some(cache) if cache.is_answering() => Phase::Decode,
+            Some(_) => Phase::Prefill,
         };
         let columns = input.input_ids.size2()?.1 + cache.map_or(0, |cache| cache.length() as i64);
         let limit = self.config.text_config.max_position_embeddings;

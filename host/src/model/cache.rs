@@ -8,17 +8,50 @@ pub struct KeyValueCache {
     layers: Vec<Option<(Tensor, Tensor)>>,
     capacity: i64,
     length: i64,
+    answering: bool,
 }
 
 impl KeyValueCache {
     /// An empty cache for a decoder of `layers` layers.
     pub fn new(layers: usize, capacity: usize) -> KeyValueCache {
-        KeyValueCache { layers: (0..layers).map(|_| None).collect(), capacity: capacity as i64, length: 0 }
+        KeyValueCache {
+            layers: (0..layers).map(|_| None).collect(),
+            capacity: capacity as i64,
+            length: 0,
+            answering: false,
+        }
     }
 
     /// Tokens held.
     pub fn length(&self) -> usize {
         self.length as usize
+    }
+
+    /// The prompts are read; what comes now are answers.
+    pub fn answer(&mut self) {
+        self.answering = true;
+    }
+
+    /// Whether the prompts are read.
+    pub fn is_answering(&self) -> bool {
+        self.answering
+    }
+
+    /// A cache with room for `capacity` tokens whose rows begin as those given of this one; `rows` is int64.
+    pub fn spread(&self, rows: &Tensor, capacity: usize) -> Result<KeyValueCache> {
+        let taken = |tensor: &Tensor| -> Result<Tensor> {
+            let held = tensor.f_narrow(2, 0, self.length)?.f_index_select(0, rows)?;
+            let (count, heads, _, size) = held.size4()?;
+            let room = held.f_new_empty([count, heads, capacity as i64, size], keys_options(&held))?;
+            room.f_narrow(2, 0, self.length)?.f_copy_(&held)?;
+            Ok(room)
+        };
+        let layers = self
+            .layers
+            .iter()
+            .map(|slot| slot.as_ref().map(|(keys, values)| Ok((taken(keys)?, taken(values)?))).transpose());
+        let layers = layers.collect::<Result<_>>()?;
+        Ok(KeyValueCache { layers, capacity: capacity as i64, length: self.length, answering: false })
     }
 
     /// Appends `[B, heads, T, head]` keys and values of one layer and returns all of that layer's, `[B, heads, S + T, head]`.

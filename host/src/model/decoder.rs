@@ -9,7 +9,7 @@ use super::cache::KeyValueCache;
 use super::config::{Activation, TextConfig};
 use super::input::ModelInput;
 use super::projector::activate;
-use super::site::LinearHook;
+use super::site::{LinearHook, product};
 
 pub(super) struct Decoder {
     embedding: Tensor,
@@ -109,7 +109,7 @@ impl Decoder {
     }
 
     pub(super) fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        Ok(hidden.f_linear(&self.head, None::<&Tensor>)?)
+        product(hidden, &self.head, None)
     }
 
     /// Embedded tokens `[B, T, d]` to normed hidden states, `[B, T, d]` or, for given tokens, `[K, d]`.

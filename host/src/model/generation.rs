@@ -1,11 +1,14 @@
 //! Greedy answers: batches of prompts of similar length, a key-value cache, rows that leave when they have ended.
 
+mod shared;
+
 use anyhow::{Result, ensure};
 use tch::{Tensor, no_grad};
 
 use super::backbone::Backbone;
 use super::input::{ModelInput, Padding, Row};
 use super::site::{LinearHook, Phase};
+use shared::{Beginning, Begun};
 
 /// A prompt, up to where the answer begins.
 pub struct Prompt {
@@ -33,12 +36,12 @@ pub fn generate(
     seen: &mut dyn FnMut(usize),
 ) -> Result<Vec<Vec<i64>>> {
     ensure!(config.batch_size > 0, "batch_size must be positive");
-    let mut order: Vec<usize> = (0..prompts.len()).collect();
-    order.sort_by_key(|&index| prompts[index].input_ids.len());
+    let order = shared::order(prompts, hook.is_token_local());
+    let mut beginning = Beginning::of(prompts, backbone.config().image_token_index);
     let mut answers = vec![Vec::new(); prompts.len()];
     let mut done = 0;
     for batch in order.chunks(config.batch_size) {
-        no_grad(|| answer(backbone, hook, prompts, batch, config, &mut answers))?;
+        no_grad(|| answer(backbone, hook, prompts, batch, config, &mut beginning, &mut answers))?;
         done += batch.len();
         seen(done);
     }
@@ -52,6 +55,7 @@ fn answer(
     prompts: &[Prompt],
     batch: &[usize],
     config: &GenerationConfig,
+    beginning: &mut Beginning,
     answers: &mut [Vec<i64>],
 ) -> Result<()> {
     if config.max_new_tokens == 0 {
@@ -68,13 +72,23 @@ fn answer(
     let image_token = backbone.config().image_token_index;
     let mut input = ModelInput::batch(&rows, Padding::Left, image_token, config.end_token, device)?;
     input.rows = batch.to_vec();
-    if let Some((prefixed, _)) = backbone.with_prefix(&input, Phase::Prefill, hook, config.end_token)? {
-        input = prefixed;
-    }
+    let prefixed = backbone.with_prefix(&input, Phase::Prefill, hook, config.end_token)?;
+    let begun = match prefixed.is_none() && hook.is_token_local() {
+        true => beginning.read(backbone, hook, prompts, batch, config)?,
+        false => None,
+    };
+    let (mut input, mut cache) = match (prefixed, begun) {
+        (_, Some(Begun { input, cache })) => (input, cache),
+        (prefixed, None) => {
+            let input = prefixed.map_or(input, |(prefixed, _)| prefixed);
+            let columns = input.input_ids.size2()?.1;
+            (input, backbone.cache(columns as usize + config.max_new_tokens))
+        }
+    };
     let columns = input.input_ids.size2()?.1;
-    let mut cache = backbone.cache(columns as usize + config.max_new_tokens);
     let last: Vec<i64> = (1..=batch.len() as i64).map(|row| row * columns - 1).collect();
     let hidden = backbone.hidden_at(&input, &last, hook, Some(&mut cache))?;
+    cache.answer();
     let mut next = choose(backbone, &hidden)?;
     loop {
         let ids = Vec::<i64>::try_from(&next)?;

@@ -113,7 +113,8 @@ impl<'c> AdapterServices<'c> {
         *self.pass.shift.borrow_mut() = Some(shift);
     }
 
-    /// Refuses what an adapter that is token-local cannot use rightly: it may be shown some tokens of a batch, and some of them twice.
+    /// Refuses what an adapter that is token-local cannot use rightly: it may be shown some tokens of a batch, some of them twice,
+    /// or a beginning that rows have in common once.
     fn whole_batch(&self, service: &str) -> Result<()> {
         if !self.token_local.get() {
             return Ok(());
@@ -194,6 +195,7 @@ impl Services for AdapterServices<'_> {
 
     fn image_features(&self) -> Result<Tensor> {
         self.client.need(Need::ImageFeatures)?;
+        self.whole_batch("image_features")?;
         if self.pass.features.borrow().is_none() {
             let (ids, images) = (self.input_ids()?, self.pass.images.borrow());
             let backbone = self.client.cell.world.backbone;
@@ -206,6 +208,7 @@ impl Services for AdapterServices<'_> {
 
     fn text_features(&self) -> Result<Tensor> {
         self.client.need(Need::TextFeatures)?;
+        self.whole_batch("text_features")?;
         let ids = self.input_ids()?;
         let mask = self.pass.prompt_mask.borrow();
         let mask = mask.as_ref().context("no pass has begun")?;
@@ -225,6 +228,7 @@ impl Services for AdapterServices<'_> {
 
     fn prompt_embeddings(&self) -> Result<Tensor> {
         self.client.need(Need::TextFeatures)?;
+        self.whole_batch("prompt_embeddings")?;
         let (ids, mask) = (self.input_ids()?, self.pass.prompt_mask.borrow());
         let mask = mask.as_ref().context("no pass has begun")?;
         self.open_rows(&describe::prompt_embeddings(self.client.cell.world.backbone, &ids, self.batch, mask)?)

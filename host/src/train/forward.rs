@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use tch::Tensor;
 
 use crate::data::collate::TrainingBatch;
-use crate::model::{Images, LinearHook, Pass, Phase, Prefix, Shift, Site};
+use crate::model::{Images, LinearHook, Pass, Phase, Prefix, Shift, Site, product};
 use crate::train::adapter_services::AdapterServices;
 use crate::train::cell::Cell;
 
@@ -128,7 +128,7 @@ impl LinearHook for CellHook<'_> {
         let bias = trained.map_or(bias, |(_, bias)| bias);
         if let Some(folded) = self.merged.and_then(|merged| merged.get(&site.index)) {
             let bias = bias.map(|bias| in_kind(bias, input.kind())).transpose()?;
-            return Ok(input.f_linear(folded, bias.as_ref())?);
+            return product(input, folded, bias.as_ref());
         }
         let weight = in_kind(trained.map_or(weight, |(weight, _)| weight), input.kind())?;
         let bias = bias.map(|bias| in_kind(bias, input.kind())).transpose()?;
@@ -201,7 +201,7 @@ impl CellHook<'_> {
                 return Ok(input.f_linear(&in_kind(weight, input.kind())?, bias.as_ref())?);
             }
         }
-        Ok(input.f_linear(weight, bias)?)
+        product(input, weight, bias)
     }
 }
 
