@@ -5,7 +5,7 @@ PYTHON ?= python3
 # A plugin of your own joins Cargo.lock when it is first built; where CI is set, Cargo.lock must be complete as it is.
 LOCKED ?= $(if $(CI),--locked)
 
-.PHONY: help libtorch build compare test lint peer fixtures parity
+.PHONY: help libtorch build compare test lint peer fixtures parity speed
 
 help:           ## List the targets
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 15
@@ -41,3 +41,6 @@ fixtures: peer ## Write tests/fixtures/llava anew, with transformers
 
 parity: build peer ## Compare with transformers and peft on small checkpoints of several shapes
 	.peer/bin/python tests/peer/parity.py
+
+speed: build peer ## Time training and answering beside transformers and peft (10 minutes; the machine must be idle)
+	.peer/bin/python tests/peer/speed.py

@@ -1,6 +1,7 @@
 //! Random draws of plugins. Each starts from a seed of its own, so no generator state survives a draw.
 
 use anyhow::{Context as _, Result, ensure};
+use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 use crate::stream::random::Draws;
@@ -89,16 +90,22 @@ fn reserve(sizes: &[i64]) -> Result<Vec<f32>> {
     Ok(values)
 }
 
-/// Fills with what `value` makes of 32 random bits; each draw of 64 serves two elements.
-fn fill(seed: u64, values: &mut [f32], value: impl Fn(u32) -> f32) {
-    let mut draws = Draws::from_seed(seed);
-    for pair in values.chunks_mut(2) {
-        let bits = draws.next_u64();
-        pair[0] = value((bits >> 32) as u32);
-        if let Some(second) = pair.get_mut(1) {
-            *second = value(bits as u32);
+/// Elements that one thread fills at a time; even.
+const PART: usize = 1 << 16;
+
+/// Fills with what `value` makes of 32 random bits; each draw of 64 serves two elements. The same on any number of threads.
+fn fill(seed: u64, values: &mut [f32], value: impl Fn(u32) -> f32 + Sync) {
+    values.par_chunks_mut(PART).enumerate().for_each(|(part, values)| {
+        let mut draws = Draws::from_seed(seed);
+        draws.skip((part * PART / 2) as u64);
+        for pair in values.chunks_mut(2) {
+            let bits = draws.next_u64();
+            pair[0] = value((bits >> 32) as u32);
+            if let Some(second) = pair.get_mut(1) {
+                *second = value(bits as u32);
+            }
         }
-    }
+    });
 }
 
 #[cfg(test)]
@@ -122,6 +129,22 @@ mod tests {
         let (mean, variance) = moments(&values(&normal(1, &[100, 100]).unwrap()));
         assert!(mean.abs() < 0.03 && (variance - 1.0).abs() < 0.05, "{mean} {variance}");
         assert_ne!(uniform[..4], values(&super::uniform(2, &[4]).unwrap())[..]);
+    }
+
+    #[test]
+    fn threads_fill_what_one_draws() {
+        let mut draws = Draws::from_seed(9);
+        let count = 3 * PART + 5;
+        let bits: Vec<f32> = (0..count.div_ceil(2))
+            .flat_map(|_| {
+                let bits = draws.next_u64();
+                [(bits >> 32) as f32, bits as u32 as f32]
+            })
+            .take(count)
+            .collect();
+        let mut filled = vec![0.0; count];
+        fill(9, &mut filled, |bits| bits as f32);
+        assert_eq!(filled, bits);
     }
 
     #[test]

@@ -34,6 +34,11 @@ impl Draws {
         Draws { state: seed }
     }
 
+    /// Goes on as if `count` draws of [`Draws::next_u64`] had been made.
+    pub fn skip(&mut self, count: u64) {
+        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15u64.wrapping_mul(count));
+    }
+
     /// The next 64 random bits.
     pub fn next_u64(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
