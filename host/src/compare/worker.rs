@@ -345,7 +345,7 @@ fn zero_shot(
             .map(|(question, usual)| {
                 Ok(KeptQuestion {
                     scored_by_dataset: task.source.score("", &question.record)?.is_some(),
-                    instructed: question.prompt != question.record.question,
+                    instructed: questions::ends_in_instruction(&question.prompt, &question.record.question),
                     question_id: question.id,
                     prompt: question.prompt,
                     metric: task.metric,

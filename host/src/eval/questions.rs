@@ -31,6 +31,11 @@ pub struct KeptQuestion {
     pub scored_by_dataset: bool,
 }
 
+/// Whether the last line of a prompt is an instruction: the whole question stands before it.
+pub fn ends_in_instruction(prompt: &str, question: &str) -> bool {
+    prompt.rsplit_once('\n').is_some_and(|(before, _)| before.contains(question))
+}
+
 /// The file of a task in a run's folder.
 pub fn path(run: &Path, task: &str) -> PathBuf {
     run.join(FOLDER).join(format!("{task}.jsonl"))
@@ -50,4 +55,19 @@ pub fn write(path: &Path, questions: &[KeptQuestion]) -> std::io::Result<()> {
     }
     file.into_inner().map_err(std::io::IntoInnerError::into_error)?.persist(path)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instruction_is_a_line_after_the_whole_question() {
+        let question = "Which one is a solid?\nA. milk";
+        assert!(ends_in_instruction("Which one is a solid?\nA. milk\nAnswer with the letter.", question));
+        assert!(ends_in_instruction("Look closely.\nis it red?\nAnswer in a word.", "is it red?"));
+        assert!(!ends_in_instruction(question, question));
+        assert!(!ends_in_instruction("Answer in a word.\nis it red?", "is it red?"));
+        assert!(!ends_in_instruction("In a word, is it red?", "is it red?"));
+    }
 }
