@@ -5,6 +5,25 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 
+/// How the name of a file begins that is not whole yet.
+const UNFINISHED: &str = ".unfinished-";
+
+/// Removes what a process that was killed left unfinished in a folder and below it.
+///
+/// # Errors
+/// That a folder cannot be read or a file not be removed.
+pub fn forget_unfinished(folder: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            forget_unfinished(&entry.path())?;
+        } else if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// A temporary file in a folder, which others may read as the user's file mask allows once it has its name.
 ///
 /// # Errors
@@ -12,6 +31,7 @@ use tempfile::NamedTempFile;
 pub fn temporary(folder: &Path) -> std::io::Result<NamedTempFile> {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let mut builder = tempfile::Builder::new();
+    builder.prefix(UNFINISHED);
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     builder.tempfile_in(folder)
@@ -32,6 +52,18 @@ pub fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_not_finished_goes_and_the_rest_stays() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let below = folder.path().join("stages/0");
+        std::fs::create_dir_all(&below).expect("made");
+        std::fs::write(below.join("kept"), "x").expect("written");
+        let (_file, left) = temporary(&below).expect("made").keep().expect("left behind");
+        assert!(left.exists());
+        forget_unfinished(folder.path()).expect("readable");
+        assert!(!left.exists() && below.join("kept").exists());
+    }
 
     #[cfg(unix)]
     #[test]

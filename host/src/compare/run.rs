@@ -23,6 +23,7 @@ use crate::compare::sums;
 use crate::compare::work_units;
 use crate::compare::world;
 use crate::config::{Location, ReferenceKind, RunConfig};
+use crate::files;
 use crate::report::results::FILE_NAME;
 
 /// Between two looks at silent workers.
@@ -57,6 +58,7 @@ pub fn run(arguments: &CompareArguments) -> Result<Outcome> {
     redo.retain(|method| checked.refusals.iter().all(|refusal| refusal.method.as_ref() != Some(method)));
     world::writable(out)?;
     let _lock = manifest::lock(out)?;
+    files::forget_unfinished(out).with_context(|| format!("{} cannot be tidied", out.display()))?;
     let hash = |manifest: Option<Manifest>| manifest.map(|manifest| manifest.config_sha256);
     if hash(Manifest::read(out)?) != began.as_ref().map(|began| began.config_sha256.clone()) {
         let message = format!(
