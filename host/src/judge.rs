@@ -140,7 +140,7 @@ impl Judged {
             }),
         }];
         // Where CoIN's script crashes there is no figure to show.
-        let crash = self.verdicts.all().find_map(|verdict| coin::judge::points(&verdict.reply).err());
+        let crash = self.used(run)?.values().find_map(|verdict| coin::judge::points(&verdict.reply).err());
         match crash {
             Some(error) => remarks
                 .push(format!("{KNOWLEDGE_JUDGE_COIN} is left out, since CoIN's script crashes: {error}")),
@@ -177,6 +177,20 @@ impl Judged {
         requests.chunks(self.config.votes).map(|votes| votes.iter().map(one).collect()).collect()
     }
 
+    /// The verdicts that this judge gave on this run: others may be kept beside them.
+    fn used(&self, run: &KeptRun) -> Result<BTreeMap<String, &Verdict>> {
+        let mut used = BTreeMap::new();
+        run.each(|answered| {
+            for request in self.messages.of(answered) {
+                if let Some(verdict) = self.verdicts.get(&request.key) {
+                    used.insert(request.key, verdict);
+                }
+            }
+            Ok(())
+        })?;
+        Ok(used)
+    }
+
     fn record(&self, run: &KeptRun) -> Result<JudgeRecord> {
         let (mut items, mut agreement, mut replies, mut unread) = (0u64, 0.0, 0u64, 0u64);
         run.each(|answered| {
@@ -191,7 +205,8 @@ impl Judged {
             }
             Ok(())
         })?;
-        let tokens = |count: fn(&Verdict) -> u64| self.verdicts.all().map(count).sum::<u64>();
+        let used = self.used(run)?;
+        let tokens = |count: fn(&Verdict) -> u64| used.values().map(|verdict| count(verdict)).sum::<u64>();
         let (input, output) =
             (tokens(|verdict| verdict.prompt_tokens), tokens(|verdict| verdict.completion_tokens));
         Ok(JudgeRecord {

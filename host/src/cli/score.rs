@@ -133,6 +133,7 @@ impl ScoreCommand {
         names.extend(measure::COMPUTED);
         if self.judge.judge {
             let configured = before.config.get("judge").cloned().map(serde_json::from_value).transpose()?;
+            let configured = configured.map(config::judge::of_a_run);
             let config = config::judge::judge(configured, self.judge.config.as_deref(), &self.judge.set)?;
             let judging = Judging::prepare(&run, &config)?;
             output.note(&judging.estimate());

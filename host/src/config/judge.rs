@@ -118,6 +118,33 @@ impl Judge {
     }
 }
 
+/// What may be taken from a run's folder, which may be another's: nothing that says where answers, keys and files go or come from.
+pub fn of_a_run(judge: Judge) -> Judge {
+    Judge { url: None, key_env: None, rule: None, ..judge }
+}
+
+/// Values out of range, wherever they come from.
+fn sound(judge: &Judge) -> Result<(), ConfigError> {
+    let seconds = |value: f64| value.is_finite() && value >= 0.0;
+    let fault = |key: &str, what: &str| {
+        Err(ConfigError::new(format!("`judge.{key}` {what}"))
+            .hint(format!("write it anew: `--set judge.{key}=..`")))
+    };
+    if judge.votes == 0 {
+        return fault("votes", "is 0, and a judge has at least one vote");
+    }
+    if judge.parallel == 0 {
+        return fault("parallel", "is 0, and something has to be asked");
+    }
+    if !seconds(judge.timeout_seconds) || judge.timeout_seconds == 0.0 {
+        return fault("timeout_seconds", "is not a positive number of seconds");
+    }
+    if !seconds(judge.backoff_seconds) {
+        return fault("backoff_seconds", "is not a number of seconds");
+    }
+    Ok(())
+}
+
 /// `base` with the `[judge]` of a file and of `--set judge.KEY=VALUE` over it.
 ///
 /// # Errors
@@ -160,5 +187,38 @@ pub fn judge(base: Option<Judge>, file: Option<&Path>, set: &[String]) -> Result
         _ => PathBuf::new(),
     };
     let rule = raw.rule.as_ref().map(|rule| folder.join(rule));
-    Ok(base.unwrap_or_default().with(&raw, rule))
+    let judge = base.unwrap_or_default().with(&raw, rule);
+    sound(&judge)?;
+    Ok(judge)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_says_neither_where_answers_go_nor_which_key_goes_with_them() {
+        let foreign = Judge {
+            url: Some("https://example.org/v1".into()),
+            key_env: Some("HOME".into()),
+            rule: Some("/etc/passwd".into()),
+            votes: 3,
+            ..Judge::default()
+        };
+        assert_eq!(of_a_run(foreign), Judge { votes: 3, ..Judge::default() });
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused_wherever_they_come_from() {
+        let bad = [
+            Judge { votes: 0, ..Judge::default() },
+            Judge { parallel: 0, ..Judge::default() },
+            Judge { timeout_seconds: -1.0, ..Judge::default() },
+            Judge { backoff_seconds: f64::NAN, ..Judge::default() },
+        ];
+        for one in bad {
+            assert!(judge(Some(one.clone()), None, &[]).is_err(), "{one:?}");
+        }
+        assert!(judge(None, None, &[]).is_ok());
+    }
 }

@@ -108,16 +108,32 @@ pub fn verify(source: &dyn Source, root: &Path, full: bool) -> Result<Verified> 
         contents: Sha256::new(),
         verified: &mut verified,
     };
+    // What the adapter has named already is not said again.
+    let named = !pictures.verified.problems.is_empty();
     for split in [Split::Train, Split::Val, Split::Test] {
-        // A file that cannot be read was named by the adapter.
-        let count = source.len(split).unwrap_or(0);
+        let count = match source.len(split) {
+            Ok(count) => count,
+            Err(fault) if named => {
+                let _named = fault;
+                0
+            }
+            Err(fault) => {
+                pictures.verified.problems.push(format!("split {split:?}: {fault:#}").to_lowercase());
+                0
+            }
+        };
+        let mut unread = 0;
         for start in (0..count).step_by(RECORDS) {
             let end = count.min(start + RECORDS);
             let records = source.records(split, start, end).unwrap_or_else(|_| {
                 let one = |number| source.records(split, number, number + 1).unwrap_or_default();
                 (start..end).flat_map(one).collect()
             });
+            unread += (end - start).saturating_sub(records.len());
             pictures.add(&records);
+        }
+        if unread > 0 && !named {
+            pictures.verified.problems.push(format!("{unread} of {count} records of a split cannot be read"));
         }
     }
     let (paths, contents) = (pictures.paths, pictures.contents);

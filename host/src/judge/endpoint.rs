@@ -18,6 +18,9 @@ const KEY: &str = "OPENAI_API_KEY";
 /// Longest reply that is read, in bytes.
 const LONGEST: u64 = 1 << 20;
 
+/// A key shorter than this is a stand-in for servers without keys; taken out of replies, it would change scores.
+const SHORTEST_SECRET: usize = 8;
+
 /// The longest `Retry-After` and the longest wait between two tries.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
@@ -72,7 +75,8 @@ impl Endpoint {
             ));
         }
         let key = key(config.key_env.as_deref())?;
-        let local = ["127.0.0.1", "localhost", "[::1]"].iter().any(|host| rest.starts_with(host));
+        let host = url.parse::<ureq::http::Uri>().ok().and_then(|uri| uri.host().map(str::to_owned));
+        let local = host.is_some_and(|host| ["127.0.0.1", "localhost", "[::1]"].contains(&host.as_str()));
         if key.is_some() && config.key_env.is_some() && url.starts_with("http://") && !local {
             return Err(bad(
                 "`judge.url` is plain http to another machine: the key would travel in the open\nhint: use https",
@@ -162,8 +166,8 @@ impl Endpoint {
     /// A text of the server's without the key, should it have sent that back.
     fn clean(&self, text: &str) -> String {
         match &self.key {
-            Some(Key(key)) => text.replace(key.as_str(), "***"),
-            None => text.to_owned(),
+            Some(Key(key)) if key.len() >= SHORTEST_SECRET => text.replace(key.as_str(), "***"),
+            _ => text.to_owned(),
         }
     }
 }

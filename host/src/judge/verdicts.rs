@@ -78,10 +78,6 @@ impl Verdicts {
         self.known.len()
     }
 
-    pub(super) fn all(&self) -> impl Iterator<Item = &Verdict> {
-        self.known.values()
-    }
-
     /// Keeps a verdict, on the disk first.
     ///
     /// # Errors

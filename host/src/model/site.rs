@@ -80,7 +80,8 @@ pub fn product(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result
     let (out, width) = weight.size2()?;
     let rows = input.numel() as i64 / width.max(1);
     let few = (2..=FEW_ROWS).contains(&rows) && out >= width && bias.is_none();
-    if !few || input.device() != Device::Cpu || input.f_kind()? != Kind::Float {
+    // Answers alone: what is trained stays as it was to the last bit.
+    if !few || input.requires_grad() || input.device() != Device::Cpu || input.f_kind()? != Kind::Float {
         return Ok(input.f_linear(weight, bias)?);
     }
     let flat = input.f_reshape([rows, width])?;

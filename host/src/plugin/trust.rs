@@ -119,9 +119,13 @@ impl Policy {
         if let Some(error) = &self.unreadable {
             return Err(Distrust::Refused(error.clone()));
         }
-        let locked = self.locks.iter().find_map(|(_, lock)| lock.of(name, &image.sha256));
+        let entries: Vec<&Locked> =
+            self.locks.iter().filter_map(|(_, lock)| lock.of(name, &image.sha256)).collect();
+        let locked = entries.first().copied();
         let standing = self.standing(candidate);
-        self.no_revoked_key(standing.as_ref(), locked)?;
+        self.no_revoked_key(standing.as_ref(), None)?;
+        // Any lock may be the one that knows the key.
+        entries.iter().try_for_each(|entry| self.no_revoked_key(standing.as_ref(), Some(entry)))?;
         let signer = match &standing {
             Some(Standing::Trusted(signer) | Standing::Expired(signer, _)) => Some(signer.clone()),
             _ => None,

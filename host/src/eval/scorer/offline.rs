@@ -68,6 +68,16 @@ fn encloses(prediction: &str, reference: &Reference) -> bool {
 
 /// The numbers of a text that holds exactly four, none of them negative.
 pub(super) fn four_numbers(text: &str) -> Option<[f64; 4]> {
+    let bytes = text.as_bytes();
+    let negative = |at: usize| {
+        let digit = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_digit() || *byte == b'.');
+        bytes[at] == b'-'
+            && digit(bytes.get(at + 1))
+            && !digit(at.checked_sub(1).and_then(|at| bytes.get(at)))
+    };
+    if (0..bytes.len()).any(negative) {
+        return None;
+    }
     let numbers: Vec<f64> = text
         .split(|letter: char| !letter.is_ascii_digit() && letter != '.')
         .filter_map(|part| part.trim_end_matches('.').parse().ok())
@@ -120,11 +130,11 @@ fn gives(said: &str, accepted: &str) -> bool {
             words.iter().filter(|word| word.parse::<f64>().is_ok()).all(|other| *other == number)
         }
         _ => {
-            let before = said.find(accepted).map_or("", |at| said[..at].trim_end());
-            !before
-                .split(' ')
-                .next_back()
-                .is_some_and(|word| word == "not" || word == "no" || word.ends_with("n't"))
+            let wanted: Vec<&str> = accepted.split(' ').collect();
+            let negates = |word: &str| word == "not" || word == "no" || word.ends_with("n't");
+            let places = words.windows(wanted.len()).enumerate().filter(|(_, window)| *window == wanted);
+            let mut before = places.map(|(place, _)| place.checked_sub(1).map_or("", |place| words[place]));
+            before.any(|word| !negates(word))
         }
     }
 }
@@ -173,7 +183,9 @@ mod tests {
             let right = right.replace("x1=", "").replace("y1=", "");
             assert_eq!(credit(Metric::Grounding, &right, &reference), 1.0, "{right}");
         }
-        for wrong in ["", "left", "[0.1,0.2,0.5]", "[0.6,0.7,0.9,0.9]", "[6400, 1, 2, 3]"] {
+        for wrong in
+            ["", "left", "[-0.1,-0.2,0.5,0.6]", "[0.1,0.2,0.5]", "[0.6,0.7,0.9,0.9]", "[6400, 1, 2, 3]"]
+        {
             assert_eq!(credit(Metric::Grounding, wrong, &reference), 0.0, "{wrong}");
         }
     }
@@ -186,6 +198,7 @@ mod tests {
             ("The man is on the left side.", "left"),
             ("Yes, it is.", "yes"),
             ("there are two", "2"),
+            ("not leftover, left", "left"),
             ("A goldfish swimming", "goldfish, Carassius auratus"),
             ("No", "no"),
         ] {
@@ -195,6 +208,7 @@ mod tests {
             ("", "left"),
             ("yes and no", "yes"),
             ("2 or 3", "2"),
+            ("a colored wall, not red", "red"),
             ("it is not red", "red"),
             ("leftover", "left"),
             ("B", "brick"),
