@@ -1,9 +1,32 @@
-//! Files that are written whole or not at all.
+//! Files that are written whole or not at all, and their content by its hash.
 
-use std::io::Write as _;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 
+use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
+
+/// Bytes that are read at once.
+pub(crate) const BLOCK: usize = 1 << 18;
+
+/// The size and sha256 of a file, read block by block.
+///
+/// # Errors
+/// That it cannot be read.
+pub fn sha256(path: &Path) -> std::io::Result<(u64, Sha256)> {
+    let (mut file, mut block, mut hash) = (File::open(path)?, vec![0; BLOCK], Sha256::new());
+    let mut bytes = 0;
+    loop {
+        match file.read(&mut block)? {
+            0 => return Ok((bytes, hash)),
+            count => {
+                hash.update(&block[..count]);
+                bytes += count as u64;
+            }
+        }
+    }
+}
 
 /// How the name of a file begins that is not whole yet.
 const UNFINISHED: &str = ".unfinished-";

@@ -18,3 +18,4 @@ pub mod report;
 pub mod stream;
 pub mod train;
 pub mod verification;
+pub mod web;

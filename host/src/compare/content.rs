@@ -1,8 +1,6 @@
 //! What a run reads besides its configuration, by content: the backbone's files, the tasks' records and pictures.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -16,6 +14,7 @@ use crate::config::{self, Location, RunConfig};
 use crate::data::manifest::{self, Manifest};
 use crate::data::task::Task;
 use crate::data::verify;
+use crate::files;
 use crate::model::Backbone;
 use crate::quickstart;
 
@@ -34,8 +33,6 @@ impl Content {
     }
 }
 
-/// Bytes that are read at once.
-const BLOCK: usize = 1 << 20;
 /// Records that are asked for at once.
 const RECORDS: usize = 4096;
 
@@ -74,16 +71,8 @@ pub fn sha256(path: &Path) -> Result<String> {
 }
 
 fn file(path: &Path) -> Result<Sha256> {
-    let read = || -> std::io::Result<Sha256> {
-        let (mut file, mut block, mut hash) = (File::open(path)?, vec![0; BLOCK], Sha256::new());
-        loop {
-            match file.read(&mut block)? {
-                0 => return Ok(hash),
-                count => hash.update(&block[..count]),
-            }
-        }
-    };
-    read().with_context(|| format!("{} cannot be read", path.display()))
+    let (_, hash) = files::sha256(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    Ok(hash)
 }
 
 /// Holds the annotation files of a task against the manifest of `coin-host data verify`, where its root has one.
@@ -150,7 +139,7 @@ mod tests {
     #[test]
     fn a_changed_file_of_a_backbone_is_the_only_one_that_changes() {
         let folder = tempfile::tempdir().unwrap();
-        let weights = vec![7; 2 * BLOCK + 3];
+        let weights = vec![7; 2 * files::BLOCK + 3];
         for (name, bytes) in
             [("config.json", &b"{}"[..]), ("tokenizer.json", b"[]"), ("model.safetensors", &weights)]
         {
@@ -162,7 +151,7 @@ mod tests {
         // sha256 of `{}`.
         assert!(before[0].sha256.starts_with("44136fa355b3678a"), "{before:?}");
         let mut changed = weights;
-        changed[2 * BLOCK] = 8;
+        changed[2 * files::BLOCK] = 8;
         fs::write(folder.path().join("model.safetensors"), changed).unwrap();
         let after = backbone(&location).unwrap();
         let same: Vec<bool> = before.iter().zip(&after).map(|(before, after)| before == after).collect();

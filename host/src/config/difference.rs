@@ -27,7 +27,7 @@ impl RunConfig {
         for (key, value) in rows(self) {
             hash.update(format!("{key}={value}\n"));
         }
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        format!("{:x}", hash.finalize())
     }
 
     /// The keys in which `after` is another run than `self`.

@@ -1,9 +1,7 @@
 //! The check of a task's data: records by the dataset's adapter, pictures here, files by their sha256.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::Read;
 use std::path::{Component, Path};
 
 use anyhow::{Context, Result};
@@ -14,11 +12,10 @@ use sha2::{Digest, Sha256};
 
 use crate::data::header::{self, Fault};
 use crate::data::source::Source;
+use crate::files;
 
 /// Records that are asked for at once.
 const RECORDS: usize = 1024;
-/// Bytes that are read at once.
-const BLOCK: usize = 1 << 18;
 /// Pictures that are listed; more are counted.
 const LISTED: usize = 1000;
 
@@ -111,17 +108,12 @@ pub fn verify(source: &dyn Source, root: &Path, full: bool) -> Result<Verified> 
     // What the adapter has named already is not said again.
     let named = !pictures.verified.problems.is_empty();
     for split in [Split::Train, Split::Val, Split::Test] {
-        let count = match source.len(split) {
-            Ok(count) => count,
-            Err(fault) if named => {
-                let _named = fault;
-                0
-            }
-            Err(fault) => {
+        let count = source.len(split).unwrap_or_else(|fault| {
+            if !named {
                 pictures.verified.problems.push(format!("split {split:?}: {fault:#}").to_lowercase());
-                0
             }
-        };
+            0
+        });
         let mut unread = 0;
         for start in (0..count).step_by(RECORDS) {
             let end = count.min(start + RECORDS);
@@ -194,19 +186,6 @@ impl Pictures<'_> {
 /// That it cannot be read.
 pub fn file(root: &Path, path: &str) -> Result<FileContent> {
     let full = root.join(path);
-    let read = || -> std::io::Result<(u64, Sha256)> {
-        let (mut file, mut block, mut hash) = (File::open(&full)?, vec![0; BLOCK], Sha256::new());
-        let mut bytes = 0;
-        loop {
-            match file.read(&mut block)? {
-                0 => return Ok((bytes, hash)),
-                count => {
-                    hash.update(&block[..count]);
-                    bytes += count as u64;
-                }
-            }
-        }
-    };
-    let (bytes, hash) = read().with_context(|| format!("{} cannot be read", full.display()))?;
+    let (bytes, hash) = files::sha256(&full).with_context(|| format!("{} cannot be read", full.display()))?;
     Ok(FileContent { path: path.to_string(), bytes, sha256: format!("{:x}", hash.finalize()) })
 }

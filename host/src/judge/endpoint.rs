@@ -10,6 +10,7 @@ use super::bad;
 use super::message::Request;
 use super::verdicts::Verdict;
 use crate::config::Judge;
+use crate::web;
 
 const URL: &str = "COIN_HOST_JUDGE_URL";
 const MODEL: &str = "COIN_HOST_JUDGE_MODEL";
@@ -75,8 +76,7 @@ impl Endpoint {
             ));
         }
         let key = key(config.key_env.as_deref())?;
-        let host = url.parse::<ureq::http::Uri>().ok().and_then(|uri| uri.host().map(str::to_owned));
-        let local = host.is_some_and(|host| ["127.0.0.1", "localhost", "[::1]"].contains(&host.as_str()));
+        let local = url.parse().is_ok_and(|address| web::is_this_machine(&address));
         if key.is_some() && config.key_env.is_some() && url.starts_with("http://") && !local {
             return Err(bad(
                 "`judge.url` is plain http to another machine: the key would travel in the open\nhint: use https",

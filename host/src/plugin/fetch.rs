@@ -7,6 +7,7 @@ use ureq::Agent;
 use ureq::http::Uri;
 
 use super::PluginError;
+use crate::web;
 
 /// Until a server must answer, and until all of a file must be there.
 const CONNECT: Duration = Duration::from_secs(15);
@@ -29,10 +30,8 @@ pub fn get(address: &str, most: u64, insecure: bool) -> Result<Vec<u8>> {
             "not a web address\nhint: as in https://plugins.example.org/lora.coinplugin.tar.zst".into(),
         ));
     };
-    let host = uri.host().unwrap_or_default();
-    let is_here = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
     let encrypted = uri.scheme_str() == Some("https");
-    if !encrypted && !is_here && !insecure {
+    if !encrypted && !web::is_this_machine(&uri) && !insecure {
         return Err(refused("what comes over http can be changed on its way\nhint: use https; --insecure-http takes it all the same".into()));
     }
     let agent: Agent = Agent::config_builder()

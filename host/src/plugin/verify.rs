@@ -66,7 +66,7 @@ pub fn read_up_to(path: &Path, most: u64, what: &str) -> Result<Vec<u8>, String>
 
 /// The sha256 of some bytes as 64 lower-case hexadecimal digits.
 pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:x}", Sha256::digest(bytes))
 }
 
 /// Compares what a file has, its length and sha256, with what a manifest or a lock says; `by` names it.

@@ -11,6 +11,8 @@ use ureq::config::RedirectAuthHeaders;
 use ureq::http::Uri;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
+use crate::web;
+
 const CONNECT: Duration = Duration::from_secs(20);
 const RESPONSE: Duration = Duration::from_secs(60);
 /// For the body of a file of many gigabytes.
@@ -94,7 +96,7 @@ impl Client {
                 format!("{address} broke off after {size} bytes\nhint: run the command again")
             })?;
             if count == 0 {
-                let sha256 = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+                let sha256 = format!("{:x}", hash.finalize());
                 return Ok(Download { size, sha256 });
             }
             size += count as u64;
@@ -126,8 +128,7 @@ impl Client {
 /// Encrypted, or to this machine.
 fn may_carry_token(address: &str) -> bool {
     let Ok(uri) = address.parse::<Uri>() else { return false };
-    let is_here = matches!(uri.host(), Some("localhost" | "127.0.0.1" | "[::1]"));
-    is_here || uri.scheme_str() == Some("https")
+    web::is_this_machine(&uri) || uri.scheme_str() == Some("https")
 }
 
 /// The address that `reference` means on the page at `base`.

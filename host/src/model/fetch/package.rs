@@ -110,7 +110,7 @@ impl Package {
     }
 
     fn check(&self, bytes: &[u8]) -> Result<()> {
-        let sha256: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = format!("{:x}", Sha256::digest(bytes));
         ensure!(
             bytes.len() as u64 == self.size && sha256 == self.sha256,
             "this is not the pinned {}: {} bytes with sha256 {sha256}, and {} with {} are expected\nhint: run the command again; if it stays so, the package index serves another file",
