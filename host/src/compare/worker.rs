@@ -170,72 +170,36 @@ fn run(
     let name = work.name();
     let mut emit = |event| tell(&Reply::Event(Line { cell: name.clone(), event }));
     emit(CellEvent::Started);
-    match work {
-        Work::ZeroShot => zero_shot(&world, parts, out, &out.join(work.folder()), &mut emit),
+    let folder = out.join(work.folder());
+    let (stack, cell, stages): (_, _, Vec<Vec<usize>>) = match work {
+        Work::ZeroShot => return zero_shot(&world, parts, out, &folder, &mut emit),
         Work::Cell { cell } => {
             let order = config.orders.iter().find(|order| order.name == cell.order);
             let order = order.with_context(|| format!("no order is named `{}`", cell.order))?;
-            let columns: Vec<usize> =
-                order.tasks.iter().map(|task| place(config, task)).collect::<Result<_>>()?;
-            let stages = columns.iter().map(|&task| vec![task]).collect();
-            let stack = &config
-                .method(&cell.method)
-                .with_context(|| format!("no method is named `{}`", cell.method))?
-                .stack;
-            let tasks = order.tasks.clone();
-            Ok(cell_reply(
-                &world,
-                parts,
-                shelf,
-                stack,
-                cell,
-                stages,
-                columns,
-                tasks,
-                out.join(work.folder()),
-                &mut emit,
-                &|result| tell(&Reply::Measured(Box::new(result))),
-            ))
+            let method = config.method(&cell.method);
+            let stack = &method.with_context(|| format!("no method is named `{}`", cell.method))?.stack;
+            let stages = order.tasks.iter().map(|task| Ok(vec![place(config, task)?]));
+            (stack, cell.clone(), stages.collect::<Result<_>>()?)
         }
         Work::Single { reference, seed, task } => {
-            let reference = config.references.get(*reference).context("no such reference")?;
-            let column = place(config, task)?;
             let cell = Planned { method: String::from("single"), order: task.clone(), seed: *seed };
-            Ok(cell_reply(
-                &world,
-                parts,
-                shelf,
-                &reference.stack,
-                &cell,
-                vec![vec![column]],
-                vec![column],
-                vec![task.clone()],
-                out.join(work.folder()),
-                &mut emit,
-                &|_| {},
-            ))
+            (reference_stack(config, *reference)?, cell, vec![vec![place(config, task)?]])
         }
         Work::Joint { reference, seed } => {
-            let reference = config.references.get(*reference).context("no such reference")?;
-            let columns: Vec<usize> = (0..config.tasks.len()).collect();
             let cell = Planned { method: String::from("joint"), order: String::from("joint"), seed: *seed };
-            let tasks = config.tasks.iter().map(|(name, _)| name.clone()).collect();
-            let stages = vec![columns.clone()];
-            Ok(cell_reply(
-                &world,
-                parts,
-                shelf,
-                &reference.stack,
-                &cell,
-                stages,
-                columns,
-                tasks,
-                out.join(work.folder()),
-                &mut emit,
-                &|_| {},
-            ))
+            (reference_stack(config, *reference)?, cell, vec![(0..config.tasks.len()).collect()])
         }
-    }
+    };
+    let measured = |result| {
+        if matches!(work, Work::Cell { .. }) {
+            tell(&Reply::Measured(Box::new(result)));
+        }
+    };
+    Ok(cell_reply(&world, parts, shelf, stack, &cell, stages, folder, &mut emit, &measured))
+}
+
+fn reference_stack(config: &RunConfig, reference: usize) -> Result<&Vec<StackEntry>> {
+    Ok(&config.references.get(reference).context("no such reference")?.stack)
 }
 
 fn place(config: &RunConfig, task: &str) -> Result<usize> {
@@ -257,12 +221,12 @@ fn cell_reply(
     stack: &[StackEntry],
     cell: &Planned,
     stages: Vec<Vec<usize>>,
-    columns: Vec<usize>,
-    tasks: Vec<String>,
     folder: std::path::PathBuf,
     emit: &mut dyn FnMut(CellEvent),
     measured: &dyn Fn(CellResult),
 ) -> Reply {
+    let columns = stages.concat();
+    let tasks = columns.iter().map(|&column| world.config.tasks[column].0.clone()).collect();
     let built = build(world, &mut |plugin| Ok(shelf.plugin(plugin)?), stack, cell.seed, stages);
     let running = CellResult {
         tasks,
