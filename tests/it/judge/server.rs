@@ -59,8 +59,10 @@ impl Server {
                 let (requests, most, now, act) = (requests.clone(), most.clone(), now.clone(), act.clone());
                 std::thread::spawn(move || {
                     most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                    let _gone = serve(stream, &requests, &*act);
+                    let reply = receive(&stream, &requests).map(|(number, body)| reply(act(number, &body)));
+                    // Before the reply leaves: who has read it may ask the next one at once.
                     now.fetch_sub(1, Ordering::SeqCst);
+                    let _gone = reply.and_then(|bytes| (&stream).write_all(bytes.as_bytes()));
                 });
             }
         });
@@ -80,17 +82,14 @@ impl Drop for Server {
     }
 }
 
-fn serve(
-    mut stream: TcpStream,
-    requests: &Mutex<Vec<(String, String)>>,
-    act: &dyn Fn(usize, &str) -> Act,
-) -> std::io::Result<()> {
-    let mut reader = BufReader::new(stream.try_clone()?);
+/// The number of a request, from 0, and its body.
+fn receive(stream: &TcpStream, requests: &Mutex<Vec<(String, String)>>) -> std::io::Result<(usize, String)> {
+    let mut reader = BufReader::new(stream);
     let (mut head, mut length) = (String::new(), 0);
     loop {
         let mut line = String::new();
         if reader.read_line(&mut line)? == 0 {
-            return Ok(());
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
         if line == "\r\n" {
             break;
@@ -103,34 +102,32 @@ fn serve(
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
     let body = String::from_utf8_lossy(&body).into_owned();
-    let number = {
-        let mut requests = requests.lock().expect("requests");
-        requests.push((head, body.clone()));
-        requests.len() - 1
-    };
-    let mut send = |status: u16, header: &str, body: &str| {
+    let mut requests = requests.lock().expect("requests");
+    requests.push((head, body.clone()));
+    Ok((requests.len() - 1, body))
+}
+
+/// What is sent back, header and body.
+fn reply(act: Act) -> String {
+    let whole = |status: u16, header: &str, body: &str| {
         let header = if header.is_empty() { String::new() } else { format!("{header}\r\n") };
         let length = body.len();
-        write!(
-            stream,
-            "HTTP/1.1 {status} X\r\n{header}Connection: close\r\nContent-Length: {length}\r\n\r\n{body}"
-        )
+        format!("HTTP/1.1 {status} X\r\n{header}Connection: close\r\nContent-Length: {length}\r\n\r\n{body}")
     };
-    match act(number, &body) {
-        Act::Say(text) => send(200, "", &completion(&text, None)),
-        Act::Cost(text, tokens) => send(200, "", &completion(&text, Some(tokens))),
-        Act::Status(status, header, body) => send(status, header, &body),
-        Act::Body(body) => send(200, "", &body),
+    match act {
+        Act::Say(text) => whole(200, "", &completion(&text, None)),
+        Act::Cost(text, tokens) => whole(200, "", &completion(&text, Some(tokens))),
+        Act::Status(status, header, body) => whole(status, header, &body),
+        Act::Body(body) => whole(200, "", &body),
         Act::Slow(time, text) => {
             std::thread::sleep(time);
-            send(200, "", &completion(&text, None))
+            whole(200, "", &completion(&text, None))
         }
         Act::Half => {
-            let whole = completion("7", None);
-            let (half, length) = (&whole[..whole.len() / 2], whole.len());
-            write!(stream, "HTTP/1.1 200 X\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{half}")
+            let all = whole(200, "", &completion("7", None));
+            all[..all.len() - 40].to_owned()
         }
-        Act::Close => Ok(()),
+        Act::Close => String::new(),
     }
 }
 
