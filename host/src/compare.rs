@@ -10,6 +10,7 @@ pub mod environment;
 pub mod estimate;
 pub mod event;
 pub mod gather;
+pub mod handover;
 pub mod manifest;
 pub mod memory;
 pub mod message;

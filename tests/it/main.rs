@@ -21,6 +21,7 @@ mod runs;
 mod score;
 mod score_run;
 mod setup;
+mod strict;
 mod support;
 mod tables;
 mod tidy;

@@ -182,6 +182,23 @@ fn killed_inside_a_stage() {
 }
 
 #[test]
+fn killed_under_a_strict_protocol() {
+    let workspace = workspace(SMALL);
+    let out = workspace.path().join("out");
+    let selection = ["--methods", "lora-ewc", "--set", "references=[]", "--jobs", "1", "--strict-protocol"];
+    let mut child = start(&workspace, &selection);
+    let reached = || position(&out, "lora-ewc").is_some_and(|(stage, step)| stage == 1 && step >= Some(1));
+    wait_until(&mut child, "a step of the second process", reached);
+    kill_group(child);
+    assert!(!done(&out, "lora-ewc"), "it was caught before its end");
+    succeed(compare(&workspace, &selection));
+    assert_eq!(metrics(&out, "lora-ewc"), metrics(&reference().0, "lora-ewc"));
+    let handovers = Results::read(&out).expect("results.json").cells.remove(0).handovers;
+    assert_eq!(handovers.len(), 1, "{handovers:?}");
+    assert_ne!(handovers[0].alike, Some(false));
+}
+
+#[test]
 fn killed_in_a_phase_with_samples_of_its_own() {
     let phased =
         "[methods.phased]\nstack = [{ plugin = \"stress\", fault = \"phases\", hook = \"before_stage\" }]\n";

@@ -49,6 +49,7 @@ fn cell(method: &str, seed: u64, kept: f64) -> CellResult {
             peak_memory_bytes: 34_359_738_368,
             ..Cost::default()
         },
+        handovers: Vec::new(),
         plugins: vec![PluginUse {
             name: "lora".to_owned(),
             version: "1.0.0".to_owned(),

@@ -157,6 +157,7 @@ fn config(request: &Request, threads: usize) -> RunConfig {
             replay_total_samples: 0,
             task_id_at_test: false,
             blank_pictures: false,
+            strict: false,
             call_op: true,
             replaces_task_loss: true,
         },

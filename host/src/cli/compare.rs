@@ -70,6 +70,10 @@ pub(crate) struct CompareCommand {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Train each stage in a new process that knows of the stages before only what the host was given to keep (sets
+    /// `protocol.strict`), and tell which methods remember more
+    #[arg(long)]
+    strict_protocol: bool,
     /// Leave out what cannot run instead of stopping before the first cell
     #[arg(long)]
     keep_going: bool,
@@ -137,7 +141,8 @@ impl CompareCommand {
             .limit
             .iter()
             .flat_map(|limit| ["training.steps", "evaluation.limit"].map(|key| format!("{key}={limit}")));
-        limits.chain(self.set.iter().cloned()).collect()
+        let strict = self.strict_protocol.then(|| String::from("protocol.strict=true"));
+        limits.chain(self.set.iter().cloned()).chain(strict).collect()
     }
 
     pub(crate) fn run(&self, output: &Output) -> anyhow::Result<ExitCode> {

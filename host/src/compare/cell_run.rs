@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::compare::event::CellEvent;
+use crate::compare::handover::{self, Beginning};
 use crate::compare::memory;
 use crate::compare::metrics_file::MetricsFile;
 use crate::eval::answering::{Engine, names, percent, write};
@@ -17,7 +18,7 @@ use crate::eval::metrics::Metrics;
 use crate::eval::scorer::Scorer;
 use crate::ops::live_handles;
 use crate::plugin::hook::Hook;
-use crate::report::results::{Cost, Flips, ScorerResult};
+use crate::report::results::{Cost, Flips, Handover, ScorerResult};
 use crate::train::cell::{Cell, Position, Strategies};
 use crate::train::checkpoint;
 use crate::train::stage::{self, Running};
@@ -38,9 +39,21 @@ pub struct Progress {
     #[serde(default)]
     pub flips: Flips,
     pub cost: Cost,
+    /// Under a strict protocol: what each stage after the first began with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub handovers: Vec<Handover>,
     pub fresh_rows: u64,
     /// Length of `metrics.jsonl`.
     metrics_bytes: u64,
+}
+
+/// How far a run of a cell came.
+pub enum Ended {
+    Cell(Progress),
+    /// One stage, where each has a process of its own. `beginning`: how this one would have gone on with what it remembers.
+    Stage {
+        beginning: Option<String>,
+    },
 }
 
 /// What a cell needs to run.
@@ -52,6 +65,8 @@ pub struct CellRun<'r> {
     /// Columns of the matrix, by place in the world's tasks.
     pub columns: Vec<usize>,
     pub scorers: Vec<Scorer>,
+    /// How the process of the stage before would have gone on.
+    pub beginning: Option<String>,
     /// Hears what happens.
     pub emit: &'r mut dyn FnMut(CellEvent),
     /// Hears what is measured, as the cell begins and after each stage that was answered.
@@ -59,8 +74,8 @@ pub struct CellRun<'r> {
 }
 
 impl CellRun<'_> {
-    /// Runs the cell to its end.
-    pub fn run(mut self) -> Result<Progress> {
+    /// Runs the cell to its end, or under a strict protocol to that of a stage.
+    pub fn run(mut self) -> Result<Ended> {
         std::fs::create_dir_all(&self.folder)
             .with_context(|| format!("{} cannot be made", self.folder.display()))?;
         let _lock = lock(&self.folder)?;
@@ -74,8 +89,14 @@ impl CellRun<'_> {
         progress.cost.trainable_parameters =
             progress.cost.trainable_parameters.max(self.cell.parameters.borrow().trainable_count());
         (self.measured)(&progress);
+        let strict = self.cell.world.config.protocol.strict;
         while progress.answered < self.cell.stages.len() {
+            let mut remembers = false;
             if trained == progress.answered {
+                if strict && trained > 0 && running.is_none() {
+                    handover::note(&mut progress.handovers, &self.cell, &self.strategies, trained)?;
+                }
+                remembers = running.is_none();
                 self.train(trained, running.take(), &mut progress, &mut metrics)?;
                 trained += 1;
                 self.checkpoint(trained, None, &mut progress, &mut metrics)?;
@@ -85,12 +106,17 @@ impl CellRun<'_> {
             self.keep_parameters(trained - 1)?;
             self.checkpoint(trained, None, &mut progress, &mut metrics)?;
             (self.measured)(&progress);
+            if strict && trained < self.cell.stages.len() {
+                let beginning = (remembers && handover::is_comparable(&self.cell))
+                    .then(|| handover::beginning(&self.cell, &mut self.strategies, trained, self.emit));
+                return Ok(Ended::Stage { beginning });
+            }
         }
         (self.emit)(CellEvent::Finished {
             train_seconds: progress.cost.train_seconds,
             eval_seconds: progress.cost.eval_seconds,
         });
-        Ok(progress)
+        Ok(Ended::Cell(progress))
     }
 
     fn empty_matrix(&self) -> Matrix {
@@ -106,6 +132,7 @@ impl CellRun<'_> {
             matrices: names(&self.scorers).into_iter().map(matrix).collect(),
             flips: Flips::default(),
             cost: Cost::default(),
+            handovers: Vec::new(),
             fresh_rows: 0,
             metrics_bytes: 0,
         }
@@ -125,6 +152,8 @@ impl CellRun<'_> {
         let mut clock = Instant::now();
         // A cell that failed in this process before may have left some.
         let handles = live_handles();
+        let expected = if resumed.is_none() { self.beginning.take() } else { None };
+        let mut compared = expected.map(|expected| (expected, Beginning::default()));
         let mut running = match resumed {
             Some(running) => running,
             None => stage::begin(&self.cell, &mut self.strategies, stage)?,
@@ -136,6 +165,17 @@ impl CellRun<'_> {
             let report = stage::step(&self.cell, &mut self.strategies, &mut running)?;
             progress.fresh_rows += report.fresh_rows as u64;
             metrics.step(stage, &report, &self.cell)?;
+            if let Some((expected, mut beginning)) = compared.take() {
+                beginning.step(&report);
+                if beginning.is_whole(&running) {
+                    let alike = beginning.finish(&self.cell)? == expected;
+                    if let Some(handover) = progress.handovers.last_mut() {
+                        handover.alike = Some(alike);
+                    }
+                } else {
+                    compared = Some((expected, beginning));
+                }
+            }
             (self.emit)(CellEvent::Step { step: report.step + 1, of: report.of, loss: report.task_loss });
             if saved.elapsed() >= every {
                 progress.cost.train_seconds += clock.elapsed().as_secs_f64();

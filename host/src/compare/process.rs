@@ -90,10 +90,10 @@ impl Worker {
         Ok(())
     }
 
-    /// Gives it work.
-    pub fn run(&mut self, work: Work) -> Result<()> {
+    /// Gives it work; `beginning` as in [`Request::Run`].
+    pub fn run(&mut self, work: Work, beginning: Option<String>) -> Result<()> {
         self.work = Some(work.clone());
-        self.send(&Request::Run { work })
+        self.send(&Request::Run { work, beginning })
     }
 
     /// Lets it end: there are no more requests.

@@ -55,8 +55,8 @@ pub enum Request {
     Setup { config: Box<RunConfig>, out: PathBuf, breadcrumb: PathBuf },
     /// Opens every task, or builds one method, and tells what is refused.
     Check { method: Option<String> },
-    /// Does a piece of work.
-    Run { work: Work },
+    /// Does a piece of work. `beginning`: what a process that remembers more found of the stage that comes now.
+    Run { work: Work, beginning: Option<String> },
 }
 
 /// Why a method or a task cannot run.
@@ -98,6 +98,8 @@ pub enum Reply {
     Event(Line),
     /// What a cell has measured so far: as it begins, and after each stage that it has answered.
     Measured(Box<CellResult>),
+    /// A stage of a cell is done, and the next one is for another process. `beginning`: how this one would have gone on.
+    Stage { beginning: Option<String> },
     /// A cell or a joint training is done, or failed.
     Cell(Box<CellResult>),
     /// Zero-shot answers and blind baselines are done, by scorer.

@@ -1,6 +1,6 @@
 //! A comparison from its first check to its results: the parent's side.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
@@ -88,6 +88,7 @@ pub fn run(arguments: &CompareArguments) -> Result<Outcome> {
         scratch: tempfile::tempdir().context("no temporary folder can be made")?,
         progress: Progress::on_stderr(&units, jobs, arguments.quiet),
         queue,
+        beginnings: BTreeMap::new(),
         workers: Vec::new(),
         started: 0,
         stop: &arguments.stop,
@@ -185,6 +186,8 @@ struct Pool<'p> {
     scratch: tempfile::TempDir,
     progress: Progress,
     queue: VecDeque<Work>,
+    /// By the name of a cell: how the process of its last stage would have begun the next one.
+    beginnings: BTreeMap<String, String>,
     workers: Vec<Worker>,
     started: usize,
     stop: &'p Stop,
@@ -224,7 +227,8 @@ impl Pool<'_> {
         let mut worker =
             Worker::start(self.started, self.config, self.out, self.scratch.path(), sender.clone())?;
         // A worker that is gone by now says so itself, and its work is settled there.
-        let _unsent = worker.run(work);
+        let beginning = self.beginnings.remove(&work.name());
+        let _unsent = worker.run(work, beginning);
         self.workers.push(worker);
         Ok(())
     }
@@ -249,6 +253,14 @@ impl Pool<'_> {
                 return Ok(());
             }
             Reply::Checked(_) => return Ok(()),
+            Reply::Stage { beginning } => {
+                if let Some(work) = worker.work.take() {
+                    if let Some(beginning) = beginning {
+                        self.beginnings.insert(work.name(), beginning);
+                    }
+                    self.queue.push_front(work);
+                }
+            }
             Reply::Cell(result) => {
                 if let Some(work) = worker.work.take() {
                     gathered.cell(&work, *result)?;
@@ -268,9 +280,11 @@ impl Pool<'_> {
                 }
             }
         }
-        match self.queue.pop_front() {
+        // Under a strict protocol nothing is done by a process that has done something before.
+        let next = if self.config.protocol.strict { None } else { self.queue.pop_front() };
+        match next {
             // A worker that is gone by now says so itself; its work is then counted as failed there.
-            Some(work) => drop(worker.run(work)),
+            Some(work) => drop(worker.run(work, None)),
             None => worker.close(),
         }
         Ok(())

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use crate::compare::cell_run::{CellRun, Progress, scored};
+use crate::compare::cell_run::{CellRun, Ended, Progress, scored};
 use crate::compare::content;
 use crate::compare::event::{CellEvent, Line};
 use crate::compare::message::message;
@@ -45,9 +45,9 @@ pub fn serve(requests: impl BufRead, mut replies: impl Write) -> Result<()> {
         let reply = match serde_json::from_str(&line?)? {
             Request::Setup { .. } => bail!("a worker is set up once"),
             Request::Check { method } => check(&config, &mut shelf, &mut parts, method.as_deref()),
-            Request::Run { work } => {
+            Request::Run { work, beginning } => {
                 let done = loaded(&config, &mut shelf, &mut parts)
-                    .and_then(|parts| run(&config, parts, &mut shelf, &out, &work, &mut replies));
+                    .and_then(|parts| run(&config, parts, &mut shelf, &out, &work, beginning, &mut replies));
                 done.unwrap_or_else(|error| Reply::Failed { message: message(&error) })
             }
         };
@@ -157,6 +157,7 @@ fn run(
     shelf: &mut Shelf,
     out: &Path,
     work: &Work,
+    beginning: Option<String>,
     replies: &mut impl Write,
 ) -> Result<Reply> {
     let world = world(config, parts)?;
@@ -195,7 +196,7 @@ fn run(
             tell(&Reply::Measured(Box::new(result)));
         }
     };
-    Ok(cell_reply(&world, parts, shelf, stack, &cell, stages, folder, &mut emit, &measured))
+    Ok(cell_reply(&world, parts, shelf, stack, &cell, stages, folder, beginning, &mut emit, &measured))
 }
 
 fn reference_stack(config: &RunConfig, reference: usize) -> Result<&Vec<StackEntry>> {
@@ -222,6 +223,7 @@ fn cell_reply(
     cell: &Planned,
     stages: Vec<Vec<usize>>,
     folder: std::path::PathBuf,
+    beginning: Option<String>,
     emit: &mut dyn FnMut(CellEvent),
     measured: &dyn Fn(CellResult),
 ) -> Reply {
@@ -237,6 +239,7 @@ fn cell_reply(
         scorers: scored(progress, |_| None),
         flips: (world.config.evaluation.count_flips > 0).then_some(progress.flips),
         cost: progress.cost.clone(),
+        handovers: progress.handovers.clone(),
         ..running.clone()
     };
     let done = built.and_then(|(built, strategies)| {
@@ -246,13 +249,15 @@ fn cell_reply(
             folder,
             columns,
             scorers: parts.scorers.clone(),
+            beginning,
             emit: &mut *emit,
             measured: &mut |progress| measured(so_far(progress)),
         };
         run.run()
     });
     let result = match done {
-        Ok(progress) => CellResult { status: Status::Done, ..so_far(&progress) },
+        Ok(Ended::Stage { beginning }) => return Reply::Stage { beginning },
+        Ok(Ended::Cell(progress)) => CellResult { status: Status::Done, ..so_far(&progress) },
         Err(error) => {
             let message = message(&error);
             emit(CellEvent::Failed { message: message.clone() });

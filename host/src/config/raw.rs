@@ -98,6 +98,7 @@ pub struct RawProtocol {
     pub blank_pictures: Option<bool>,
     pub call_op: Option<bool>,
     pub replaces_task_loss: Option<bool>,
+    pub strict: Option<bool>,
 }
 
 /// `[tasks.NAME]`.

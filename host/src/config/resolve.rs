@@ -195,6 +195,7 @@ impl Resolver<'_> {
             blank_pictures: raw.blank_pictures.unwrap_or(false),
             call_op: raw.call_op.unwrap_or(false),
             replaces_task_loss: raw.replaces_task_loss.unwrap_or(false),
+            strict: raw.strict.unwrap_or(false),
         })
     }
 

@@ -251,6 +251,9 @@ pub struct Protocol {
     pub blank_pictures: bool,
     pub call_op: bool,
     pub replaces_task_loss: bool,
+    /// Each stage is trained by a process of its own, which begins with what the host was given to keep.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub strict: bool,
 }
 
 /// One dataset with its prompt and metric.

@@ -232,6 +232,12 @@ pub const KEYS: &[Key] = &[
         "Grants one strategy of a stack its own loss in place of the task loss.",
     ),
     key(
+        "protocol.strict",
+        Flag,
+        Value("false"),
+        "Trains each stage in a new process, which begins with registered tensors and what plugins save, and with nothing else; tells of methods that would have gone on otherwise with what they remember. As `--strict-protocol`.",
+    ),
+    key(
         "tasks.*.dataset",
         Form("`PLUGIN/DATASET`"),
         Required,

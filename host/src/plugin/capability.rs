@@ -88,6 +88,7 @@ mod tests {
             replay_samples_per_task: 0,
             replay_total_samples: 0,
             blank_pictures: false,
+            strict: false,
             task_id_at_test: false,
             call_op: false,
             replaces_task_loss: false,

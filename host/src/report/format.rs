@@ -1,6 +1,6 @@
 //! Numbers and tables as people read them; every report writes them the same way.
 
-use super::results::{Flips, Results, Status};
+use super::results::{CellResult, Flips, Handover, Results, Status};
 use super::summary::{self, COLUMNS, MatrixView, Row, Statistic};
 use crate::eval::measure;
 
@@ -134,6 +134,31 @@ pub fn matrix_title(view: &MatrixView) -> String {
 /// `1 of 32`.
 pub fn flips(flips: Option<Flips>) -> String {
     flips.map_or(NONE.to_owned(), |Flips { compared, flipped }| format!("{flipped} of {compared}"))
+}
+
+/// What runs under a strict protocol say of their methods, a line for each cell.
+pub fn handovers(results: &Results) -> Vec<String> {
+    let of_cell = |cell: &CellResult| {
+        let place = format!("{}, order {}, seed {}", cell.method, cell.order, cell.seed);
+        let most = cell.handovers.iter().map(Handover::bytes).max()?;
+        let began = format!("each stage began in a new process with at most {}", bytes(most as f64));
+        let of = |alike: Option<bool>| {
+            let stages = cell.handovers.iter().filter(|handover| handover.alike == alike);
+            let stages: Vec<String> = stages.map(|handover| (handover.stage + 1).to_string()).collect();
+            (!stages.is_empty()).then(|| stages.join(", "))
+        };
+        let mut line = format!("strict protocol: {place}: {began}");
+        if let Some(stages) = of(Some(false)) {
+            line.push_str(&format!(
+                "; with what its plugins remember beyond that it would have begun otherwise: stage {stages}. The scores are those without"
+            ));
+        }
+        if let Some(stages) = of(None) {
+            line.push_str(&format!("; not compared with a process that remembers more: stage {stages}"));
+        }
+        Some(line)
+    };
+    results.cells.iter().filter_map(of_cell).collect()
 }
 
 /// A percentage with one decimal.

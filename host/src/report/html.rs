@@ -59,6 +59,11 @@ pub fn page(results: &Results) -> String {
     }
     body.push_str("<h2>Runs and their cost</h2>\n");
     body.push_str(&table(&runs(results)));
+    let handovers = format::handovers(results);
+    if !handovers.is_empty() {
+        let lines: String = handovers.iter().map(|line| format!("<li>{}</li>", escape(line))).collect();
+        body.push_str(&format!("<h2>Strict protocol</h2>\n<ul>{lines}</ul>\n"));
+    }
     body.push_str("<h2>Plugins</h2>\n");
     body.push_str(&table(&plugins(results)));
     if let Some(environment) = &results.environment {

@@ -32,6 +32,12 @@ pub fn text(results: &Results) -> String {
         }
         out.push('\n');
     }
+    let handovers = format::handovers(results);
+    if !handovers.is_empty() {
+        out.push_str("## Strict protocol\n\n");
+        out.push_str(&handovers.iter().map(|line| format!("- {}\n", escape(line))).collect::<String>());
+        out.push('\n');
+    }
     for scorer in results.scorers() {
         for view in summary::matrices(results, scorer) {
             let title = escape(&format::matrix_title(&view));

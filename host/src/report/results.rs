@@ -3,6 +3,7 @@
 
 mod environment;
 mod file;
+mod handover;
 mod judged;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ pub use crate::eval::metrics::Metrics;
 use crate::eval::metrics::intransigence;
 pub use environment::Environment;
 pub use file::ResultsError;
+pub use handover::Handover;
 pub use judged::JudgeRecord;
 
 /// The schema number this host writes and reads.
@@ -75,6 +77,9 @@ pub struct CellResult {
     /// What it cost; zero until measured.
     #[serde(default)]
     pub cost: Cost,
+    /// What each stage after the first began with, where each had a process of its own (`protocol.strict`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub handovers: Vec<Handover>,
     /// The method's stack, in order.
     #[serde(default)]
     pub plugins: Vec<PluginUse>,
@@ -93,6 +98,7 @@ impl CellResult {
             scorers: BTreeMap::new(),
             flips: None,
             cost: Cost::default(),
+            handovers: Vec::new(),
             plugins: Vec::new(),
         }
     }
@@ -324,6 +330,7 @@ mod tests {
             scorers: BTreeMap::from([("official".to_owned(), ScorerResult { matrix, metrics })]),
             flips: None,
             cost: Cost::default(),
+            handovers: Vec::new(),
             plugins: vec![PluginUse {
                 name: "lora".to_owned(),
                 version: "1.0.0".to_owned(),

@@ -25,6 +25,11 @@ pub fn text(results: &Results) -> String {
         section(&mut out, &failures);
     }
     section(&mut out, &flips(results));
+    let mut handovers = String::new();
+    for line in format::handovers(results) {
+        wrap(&mut handovers, &line, "");
+    }
+    section(&mut out, &handovers);
     for scorer in results.scorers() {
         section(&mut out, &matrices(results, scorer));
     }

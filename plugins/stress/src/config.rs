@@ -28,6 +28,8 @@ pub(crate) enum Fault {
     WrongShape,
     /// A sample that is not of the stage.
     Hidden,
+    /// No error: what training shows of earlier tasks is kept in memory, and changes how later ones are trained.
+    Hoard,
     /// A tensor handle that is never given back.
     Leak,
     /// Gradients stay switched off.

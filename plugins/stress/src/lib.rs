@@ -3,6 +3,7 @@
 
 mod config;
 mod fault;
+mod hoard;
 mod method;
 mod phases;
 

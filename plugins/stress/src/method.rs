@@ -9,13 +9,14 @@ use coin_plugin_api::{
 
 use crate::config::{Config, Fault, Hook};
 use crate::fault::{self, Spoil, Trouble};
+use crate::hoard::{self, Hoard};
 use crate::phases::Phased;
 
 const RANK: i64 = 2;
 /// Of another task than any stage's of the tests.
 const HIDDEN: SampleRef = SampleRef(u64::MAX >> 8);
 
-struct Stress(Arc<Trouble>);
+struct Stress(Arc<Trouble>, Hoard);
 
 pub(crate) fn build(config: Config, registry: &Registry) -> Result<Method> {
     fault::check(config)?;
@@ -25,9 +26,9 @@ pub(crate) fn build(config: Config, registry: &Registry) -> Result<Method> {
         nn::register_low_rank(registry, &site, RANK)?;
     }
     if config.fault == Fault::Phases {
-        return Ok(Method::both(Stress(trouble), Phased::default()));
+        return Ok(Method::both(Stress(trouble, Hoard::default()), Phased::default()));
     }
-    Ok(Method::both(Stress(Arc::clone(&trouble)), Stress(trouble)))
+    Ok(Method::both(Stress(Arc::clone(&trouble), Hoard::default()), Stress(trouble, Hoard::default())))
 }
 
 fn spoiled(value: Tensor, spoil: Spoil) -> Result<Tensor> {
@@ -57,7 +58,11 @@ impl Adapter for Stress {
             return output.growth_cube();
         }
         let [a, b] = parameters else { return spoiled(output.clone(), spoil) };
-        spoiled(output.add(&nn::low_rank(input, a, b, 1.0)?)?, spoil)
+        let output = output.add(&nn::low_rank(input, a, b, 1.0)?)?;
+        if self.0.is(Fault::Hoard, Hook::Adapt) {
+            return hoard::shifted(input, output, step);
+        }
+        spoiled(output, spoil)
     }
 
     fn prefix(&self, _parameters: &[Tensor], _step: &Step) -> Result<Option<Prefix>> {
@@ -109,8 +114,9 @@ impl Strategy for Stress {
         Ok(chosen)
     }
 
-    fn loss(&mut self, _step: &Step) -> Result<Vec<Term>> {
+    fn loss(&mut self, step: &Step) -> Result<Vec<Term>> {
         match self.0.strike(Hook::Loss)? {
+            _ if self.0.is(Fault::Hoard, Hook::Loss) => self.1.terms(step),
             Spoil::Nothing => Ok(Vec::new()),
             spoil => Ok(vec![Term::new("stress", spoiled(Tensor::from_floats(&[0.0], &[1])?, spoil)?)]),
         }

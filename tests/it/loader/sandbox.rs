@@ -28,6 +28,7 @@ pub(super) fn protocol() -> Protocol {
         call_op: false,
         replaces_task_loss: false,
         blank_pictures: false,
+        strict: false,
     }
 }
 
