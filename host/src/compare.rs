@@ -13,6 +13,7 @@ pub mod gather;
 pub mod handover;
 pub mod manifest;
 pub mod memory;
+pub mod merged;
 pub mod message;
 mod metrics_file;
 pub mod outlook;

@@ -3,6 +3,7 @@
 pub mod backbone;
 pub mod cache;
 pub mod config;
+mod construction;
 pub mod decoder;
 pub mod efficientnet;
 pub mod fetch;
@@ -10,6 +11,7 @@ pub mod generation;
 pub mod gguf;
 pub mod input;
 pub mod layout;
+pub mod merge;
 pub mod parameter;
 pub mod prefix;
 pub mod projector;

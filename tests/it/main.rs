@@ -14,6 +14,7 @@ mod fuzz;
 mod judge;
 mod llava;
 mod loader;
+mod merge;
 mod moelora;
 mod published;
 mod resume;

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
+from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 import llava
 import training
@@ -65,7 +66,7 @@ def answers(model, processor, single, folder):
 
 
 def lora(model, processor, single, folder):
-    """Largest difference of 20 losses, and of logits after peft has loaded what coin-host trained."""
+    """Largest difference of 20 losses, and of logits after peft has loaded what coin-host trained, and after coin-host merged it."""
     adapted = training.with_lora(model, r=4, alpha=8)
     adapted.save_pretrained(folder / "adapter")
     report = json.loads(
@@ -80,13 +81,23 @@ def lora(model, processor, single, folder):
     here = [llava.logits(adapted, processor, record, folder)[1] for record in single]
     there = PeftModel.from_pretrained(adapted.unload(), folder / "trained").eval()
     loaded = [llava.logits(there, processor, record, folder)[1] for record in single]
-    return difference, max((a - b).abs().max().item() for a, b in zip(here, loaded))
+    adapter = max((a - b).abs().max().item() for a, b in zip(here, loaded))
+    return difference, adapter, merged((there, processor), single, folder)
+
+
+def merged(there, single, folder):
+    """Largest difference of logits of what `model merge` wrote, loaded by transformers, from those of peft with the adapter."""
+    coin_host("model", "merge", "--model", folder / "model", "--adapter", folder / "trained", "--out", folder / "merged")
+    model = LlavaForConditionalGeneration.from_pretrained(folder / "merged").eval()
+    processor = LlavaProcessor.from_pretrained(folder / "merged", backend="pil")
+    pairs = [[llava.logits(*loaded, record, folder)[1] for loaded in [there, (model, processor)]] for record in single]
+    return max((a - b).abs().max().item() for a, b in pairs)
 
 
 def main():
     torch.set_num_threads(1)
     failed = False
-    print("shape     logits    answers  20 losses  trained adapter in peft")
+    print("shape     logits    answers  20 losses  trained adapter in peft  merged in transformers")
     for shape in llava.SHAPES:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
@@ -96,10 +107,13 @@ def main():
             (folder / "single.json").write_text(json.dumps(single))
             apart = logits(model, processor, records, folder)
             differing, of = answers(model, processor, single, folder)
-            losses, adapter = lora(model, processor, single, folder)
-            print(f"{shape:8}  {apart:.1e}   {of - differing}/{of}    {losses:.1e}    {adapter:.1e}", flush=True)
+            losses, adapter, folded = lora(model, processor, single, folder)
+            print(
+                f"{shape:8}  {apart:.1e}   {of - differing}/{of}    {losses:.1e}    {adapter:.1e}                  {folded:.1e}",
+                flush=True,
+            )
             failed |= apart > LIMITS["logits"] or differing > 0
-            failed |= losses > LIMITS["training"] or adapter > LIMITS["adapter"]
+            failed |= losses > LIMITS["training"] or max(adapter, folded) > LIMITS["adapter"]
     sys.exit(1 if failed else 0)
 
 

@@ -4,15 +4,18 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 
+use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
+use serde_json::json;
 
 use crate::cli::output::Output;
-use crate::compare::{adapter, world};
-use crate::config::{Device, Dtype};
+use crate::compare::{adapter, merged, world};
+use crate::config::{Device, Dtype, Location};
 use crate::data::bad_input::BadInput;
 use crate::data::image::Aspect;
 use crate::eval::logits::{self, Inputs};
-use crate::model::fetch;
+use crate::model::{Backbone, fetch, merge};
+use crate::train::peft::PeftAdapter;
 use crate::train::pretrain::config::PretrainConfig;
 use crate::train::pretrain::pretrain;
 
@@ -32,6 +35,8 @@ enum Which {
     Logits(Logits),
     /// Write the LoRA adapter of a run's stage in PEFT's format
     ExportAdapter(ExportAdapter),
+    /// Write a checkpoint with an adapter folded into its weights
+    Merge(Merge),
 }
 
 #[derive(Debug, Args)]
@@ -121,6 +126,51 @@ struct ExportAdapter {
     out: PathBuf,
 }
 
+#[derive(Debug, Args)]
+struct Merge {
+    /// Folder of a LLaVA checkpoint
+    #[arg(long, value_name = "FOLDER", requires = "adapter", required_unless_present = "run")]
+    model: Option<PathBuf>,
+    /// A LoRA adapter for it, in PEFT's format
+    #[arg(long, value_name = "FOLDER", requires = "model")]
+    adapter: Option<PathBuf>,
+    /// Folder of a run whose backbone a cell's adapter is folded into
+    #[arg(long, value_name = "FOLDER", requires = "cell", conflicts_with = "model")]
+    run: Option<PathBuf>,
+    /// The cell, as METHOD/ORDER/SEED
+    #[arg(long, value_name = "CELL", requires = "run")]
+    cell: Option<String>,
+    /// The task after whose stage [default: the last]
+    #[arg(long, value_name = "TASK", requires = "run")]
+    after: Option<String>,
+    /// New folder for the checkpoint
+    #[arg(long, value_name = "FOLDER")]
+    out: PathBuf,
+}
+
+impl Merge {
+    fn run(&self) -> anyhow::Result<()> {
+        if let Some((run, cell)) = self.run.as_deref().zip(self.cell.as_deref()) {
+            let stage = merged::of_cell(run, cell, self.after.as_deref())?;
+            return match &stage.backbone {
+                Location::Folder(folder) => merge::merge(folder, &stage.changes, &stage.origin, &self.out),
+                Location::Builtin(_) => {
+                    let folder = tempfile::tempdir().context("no temporary folder can be made")?;
+                    Backbone::write_builtin_tiny(folder.path())?;
+                    merge::merge(folder.path(), &stage.changes, &stage.origin, &self.out)
+                }
+            };
+        }
+        let (model, folder) =
+            self.model.as_deref().zip(self.adapter.as_deref()).context("--model and --adapter")?;
+        let adapter = PeftAdapter::read(folder)?;
+        let origin =
+            json!({"r": adapter.r, "lora_alpha": adapter.lora_alpha, "sha256": PeftAdapter::sha256(folder)?});
+        let changes = adapter.changes().with_context(|| folder.display().to_string())?;
+        merge::merge(model, &changes, &origin, &self.out)
+    }
+}
+
 /// A checkpoint and conversations for it.
 #[derive(Debug, Args)]
 pub(crate) struct InputArguments {
@@ -189,6 +239,10 @@ impl ModelCommand {
             Which::ExportAdapter(command) => {
                 adapter::of_stage(&command.stage).map_err(BadInput::from)?.write(&command.out)?;
                 output.note(&format!("adapter: {}", command.out.display()));
+            }
+            Which::Merge(command) => {
+                command.run().map_err(BadInput::from)?;
+                output.note(&format!("model: {}", command.out.display()));
             }
         }
         Ok(ExitCode::SUCCESS)

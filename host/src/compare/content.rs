@@ -51,7 +51,8 @@ pub fn of(config: &RunConfig, parts: &Parts) -> Result<Vec<Content>> {
     Ok(contents)
 }
 
-fn backbone(location: &Location) -> Result<Vec<Content>> {
+/// The files that a backbone is read from.
+pub(crate) fn backbone(location: &Location) -> Result<Vec<Content>> {
     match location {
         Location::Builtin(name) => {
             let mut hash = Sha256::new();

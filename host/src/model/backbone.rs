@@ -21,6 +21,7 @@ use crate::stream::random::Draws;
 
 const TINY_CONFIG: &str = include_str!("../../assets/tiny/config.json");
 const TINY_TOKENIZER: &[u8] = include_bytes!("../../assets/tiny/tokenizer.json");
+const TINY_PREPROCESSOR: &str = include_str!("../../assets/tiny/preprocessor_config.json");
 const TINY_WEIGHTS: &[u8] = include_bytes!("../../assets/tiny/model.safetensors");
 
 /// The model. Its weights never change and ask for no gradient; what is trained enters through a [`LinearHook`].
@@ -71,6 +72,22 @@ impl Backbone {
         let backbone = Backbone::from_bytes(TINY_CONFIG, TINY_WEIGHTS, device, kind)
             .context("the built-in backbone `builtin:tiny`")?;
         Ok((backbone, Tokenizer::from_bytes(TINY_TOKENIZER)?))
+    }
+
+    /// The quickstart's backbone as a checkpoint in a folder.
+    pub fn write_builtin_tiny(folder: &Path) -> Result<()> {
+        let mut config: serde_json::Value = serde_json::from_str(TINY_CONFIG)?;
+        config["conversation_template"] = "tiny".into();
+        for (name, bytes) in [
+            ("config.json", (serde_json::to_string_pretty(&config)? + "\n").as_bytes()),
+            ("preprocessor_config.json", TINY_PREPROCESSOR.as_bytes()),
+            ("tokenizer.json", TINY_TOKENIZER),
+            ("model.safetensors", TINY_WEIGHTS),
+        ] {
+            let path = folder.join(name);
+            std::fs::write(&path, bytes).with_context(|| format!("{} cannot be written", path.display()))?;
+        }
+        Ok(())
     }
 
     /// Untrained float32 weights on the CPU, drawn from the stream `model-init` of `root`.

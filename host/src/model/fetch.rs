@@ -12,9 +12,10 @@ mod smollm2;
 
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use serde_json::Value;
-use tempfile::TempDir;
+
+use super::construction;
 
 pub use hub::{Repository, hub};
 pub use smollm2::smollm2;
@@ -22,11 +23,8 @@ pub use smollm2::smollm2;
 /// What a folder was made from, as JSON; written last.
 const MARKER: &str = "fetched.json";
 
-/// A folder under construction beside the place it is meant for.
-struct Construction<'a> {
-    folder: TempDir,
-    out: &'a Path,
-}
+/// A folder that is fetched, beside the place it is meant for.
+struct Construction<'a>(construction::Construction<'a>);
 
 impl Construction<'_> {
     /// Nothing, where `out` is there already and was made from the same.
@@ -36,47 +34,25 @@ impl Construction<'_> {
         if found.as_ref() == Some(origin) {
             return Ok(None);
         }
-        let is_empty =
-            !out.exists() || std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_none());
-        ensure!(
-            is_empty,
-            "{} is there already and holds something else\nhint: remove it, or name another folder with --out",
-            out.display()
-        );
-        let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        std::fs::create_dir_all(parent).with_context(|| format!("{} cannot be made", parent.display()))?;
-        let folder = tempfile::Builder::new().prefix(".fetch-").tempdir_in(parent);
-        let folder = folder.with_context(|| format!("no folder can be made in {}", parent.display()))?;
-        Ok(Some(Construction { folder, out }))
+        Ok(Some(Construction(construction::Construction::begin(out)?)))
     }
 
     fn path(&self) -> &Path {
-        self.folder.path()
+        self.0.path()
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let path = self.path().join(name);
-        std::fs::write(&path, bytes).with_context(|| format!("{} cannot be written", path.display()))
+        self.0.write(name, bytes)
     }
 
     fn write_json(&self, name: &str, value: &Value) -> Result<()> {
-        self.write(name, format!("{}\n", serde_json::to_string_pretty(value)?).as_bytes())
+        self.0.write_json(name, value)
     }
 
     /// Gives the folder its name.
     fn finish(self, origin: &Value) -> Result<()> {
         self.write_json(MARKER, origin)?;
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt as _;
-            std::fs::set_permissions(self.path(), std::fs::Permissions::from_mode(0o755))?;
-        }
-        let out = self.out;
-        std::fs::rename(self.path(), out)
-            .with_context(|| format!("{} cannot be put in its place", out.display()))?;
-        // Nothing is left to remove under the old name.
-        let _ = self.folder.keep();
-        Ok(())
+        self.0.finish()
     }
 }
 

@@ -80,6 +80,23 @@ pub fn load_all(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     file.iter().map(|(name, view)| Ok((name.to_owned(), tensor(&view)?))).collect()
 }
 
+/// Name and shape of every tensor of a safetensors file.
+pub(super) fn shapes(path: &Path) -> Result<Vec<(String, Vec<i64>)>> {
+    let bytes = map(path)?;
+    let file = SafeTensors::deserialize(&bytes).with_context(|| unreadable(path))?;
+    let shape = |view: &TensorView| view.shape().iter().map(|&size| size as i64).collect();
+    Ok(file.iter().map(|(name, view)| (name.to_owned(), shape(&view))).collect())
+}
+
+/// Whether tensors of these shapes, by the names that files give them, are those of `config`.
+pub(super) fn check_shapes(config: &ModelConfig, shapes: &[(String, Vec<i64>)]) -> Result<(), Mismatch> {
+    let mut checker = Checker::new(config);
+    for (written, shape) in shapes {
+        checker.admit(&canonical(written), written, shape);
+    }
+    checker.finish()
+}
+
 /// Whether these tensors are exactly those of `config`.
 pub fn check(config: &ModelConfig, tensors: &BTreeMap<String, Tensor>) -> Result<(), Mismatch> {
     let mut checker = Checker::new(config);
@@ -99,6 +116,20 @@ fn unreadable(path: &Path) -> String {
 /// Writes tensors in the order of their names, converted to `kind` if one is given, to a temporary file beside
 /// `path` that then takes its name: a reader never sees half a file.
 pub fn save(path: &Path, tensors: &BTreeMap<String, Tensor>, kind: Option<Kind>) -> Result<()> {
+    write(path, tensors, kind, None)
+}
+
+/// The same as they are, with the mark by which transformers knows PyTorch's layout.
+pub(super) fn save_checkpoint(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+    write(path, tensors, None, Some([("format".to_owned(), "pt".to_owned())].into()))
+}
+
+fn write(
+    path: &Path,
+    tensors: &BTreeMap<String, Tensor>,
+    kind: Option<Kind>,
+    metadata: Option<std::collections::HashMap<String, String>>,
+) -> Result<()> {
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let file =
         files::temporary(folder).with_context(|| format!("no file can be made in {}", folder.display()))?;
@@ -111,7 +142,7 @@ pub fn save(path: &Path, tensors: &BTreeMap<String, Tensor>, kind: Option<Kind>)
             Stored { dtype: dtype(tensor.kind())?, shape: shape(&tensor), bytes: bytes(&tensor)? },
         ));
     }
-    safetensors::serialize_to_file(stored, None, file.path())
+    safetensors::serialize_to_file(stored, metadata, file.path())
         .with_context(|| format!("{} cannot be written", path.display()))?;
     keep_for_others(file.path(), file.as_file())
         .with_context(|| format!("{} cannot be written", path.display()))?;

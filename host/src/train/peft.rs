@@ -7,10 +7,13 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use sha2::Digest as _;
 use tch::{Kind, Tensor};
 
 use crate::config::StackEntry;
+use crate::files;
 use crate::model::layout::canonical;
+use crate::model::merge::{Change, Changes};
 use crate::model::weights;
 use crate::train::cell::Cell;
 use crate::train::parameters::HOST;
@@ -22,6 +25,8 @@ const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
 /// The host's projector, which is trained whole.
 const PROJECTOR: &str = "multi_modal_projector";
+/// Lines after which a list of tensors is cut.
+const SHOWN: usize = 24;
 
 /// A LoRA adapter and, where it was trained too, the projector.
 pub struct PeftAdapter {
@@ -87,6 +92,17 @@ impl PeftAdapter {
         }
         let Config { r, lora_alpha, lora_dropout, .. } = config;
         Ok(PeftAdapter { r, lora_alpha, lora_dropout, tensors })
+    }
+
+    /// The sha256 of the two files of a folder, by their names.
+    pub fn sha256(folder: &Path) -> Result<BTreeMap<&'static str, String>> {
+        let hash = |name: &'static str| {
+            let path = folder.join(name);
+            let (_, hash) =
+                files::sha256(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+            Ok((name, format!("{:x}", hash.finalize())))
+        };
+        [CONFIG, WEIGHTS].into_iter().map(hash).collect()
     }
 
     /// What a cell whose stack has `lora` has trained.
@@ -172,6 +188,70 @@ impl PeftAdapter {
             .with_context(|| format!("{} cannot be written", path.display()))
     }
 
+    /// What folding the adapter into a checkpoint changes: `lora_alpha / r * B A` on top of each site's weight, and the projector.
+    ///
+    /// # Errors
+    /// One of a site's two tensors without the other; tensors that cannot be multiplied.
+    pub fn changes(&self) -> Result<Changes> {
+        let mut changes = Changes::new();
+        for ((site, part), tensor) in &self.tensors {
+            let of = |part: &str| {
+                let found = self.tensors.get(&(site.clone(), part.to_owned()));
+                found.with_context(|| {
+                    format!("the adapter has no `{site}.{part}`\nhint: its file is not whole")
+                })
+            };
+            match part.as_str() {
+                "lora_A.weight" | "lora_B.weight" => {
+                    let (a, b) = (of("lora_A.weight")?, of("lora_B.weight")?);
+                    let delta =
+                        b.f_matmul(a).and_then(|delta| delta.f_mul_scalar(self.lora_alpha / self.r as f64));
+                    let delta = delta.with_context(|| {
+                        format!(
+                            "the adapter at `{site}`: {:?} and {:?} are no low-rank pair",
+                            a.size(),
+                            b.size()
+                        )
+                    })?;
+                    changes.insert(format!("{site}.weight"), Change::Add(delta));
+                }
+                "weight" | "bias" if site.starts_with(PROJECTOR) => {
+                    changes.insert(format!("{site}.{part}"), Change::Replace(tensor.shallow_clone()));
+                }
+                _ => bail!("the adapter's tensor `{site}.{part}` is none of LoRA's or the projector's"),
+            }
+        }
+        Ok(changes)
+    }
+
+    /// Whether `given` has this adapter's low-rank tensors, and no others, in their shapes. The projector may be left out.
+    fn expect(&self, given: &PeftAdapter) -> Result<()> {
+        let mut faults = Vec::new();
+        for ((site, part), own) in &self.tensors {
+            match given.tensors.get(&(site.clone(), part.clone())) {
+                None if part.starts_with("lora_") => faults.push(format!("missing: {site}.{part}")),
+                Some(given) if given.size() != own.size() => {
+                    faults.push(format!("{site}.{part}: shape {:?}, expected {:?}", given.size(), own.size()))
+                }
+                _ => {}
+            }
+        }
+        let extra = given.tensors.keys().filter(|key| !self.tensors.contains_key(*key));
+        faults.extend(extra.map(|(site, part)| format!("not expected: {site}.{part}")));
+        if faults.is_empty() {
+            return Ok(());
+        }
+        let more = faults.len().saturating_sub(SHOWN);
+        faults.truncate(SHOWN);
+        if more > 0 {
+            faults.push(format!("and {more} more"));
+        }
+        bail!(
+            "the adapter's tensors are not those of the method:\n  {}\nhint: target_modules must be the same on both sides, and the projector trained where the adapter has one (training.projector_learning_rate)",
+            faults.join("\n  ")
+        )
+    }
+
     /// Puts the values into a cell whose stack has `lora`.
     ///
     /// # Errors
@@ -186,27 +266,7 @@ impl PeftAdapter {
             own.r,
             own.lora_alpha
         );
-        let name = |(site, part): &(String, String)| format!("{site}.{part}");
-        let list = |names: Vec<String>| names.into_iter().take(4).collect::<Vec<_>>().join(", ");
-        let is_low_rank = |key: &&(String, String)| key.1.starts_with("lora_");
-        let missing: Vec<String> = own
-            .tensors
-            .keys()
-            .filter(is_low_rank)
-            .filter(|key| !self.tensors.contains_key(*key))
-            .map(name)
-            .collect();
-        let extra: Vec<String> =
-            self.tensors.keys().filter(|key| !own.tensors.contains_key(*key)).map(name).collect();
-        if !missing.is_empty() || !extra.is_empty() {
-            bail!(
-                "the adapter does not fit the method: {} tensors are missing ({}), {} are not expected ({})\nhint: target_modules must be the same on both sides",
-                missing.len(),
-                list(missing),
-                extra.len(),
-                list(extra)
-            );
-        }
+        own.expect(self)?;
         let parameters = cell.parameters.borrow();
         for ((site, part), tensor) in &self.tensors {
             let owner = if part.starts_with("lora_") { LORA } else { HOST };
@@ -278,6 +338,61 @@ mod tests {
         assert_eq!((read.r, read.lora_alpha, read.tensors), (2, 6.0, adapter.tensors));
         let refused = PeftAdapter::of_parameters(named(), &[&entry("moelora")]).err().unwrap().to_string();
         assert!(refused.contains("moelora") && refused.contains("hint:"), "{refused}");
+    }
+
+    #[test]
+    fn a_pair_is_folded_with_its_scale() {
+        let parameters = parameters();
+        let lora = entry("lora");
+        let named = || parameters.iter().map(|(name, tensor)| (name.as_str(), tensor));
+        let adapter = PeftAdapter::of_parameters(named(), &[&lora]).unwrap();
+        let changes = adapter.changes().unwrap();
+        let [(weight, Change::Add(delta)), (projector, Change::Replace(_))] =
+            changes.iter().collect::<Vec<_>>()[..]
+        else {
+            panic!("{changes:?}")
+        };
+        assert_eq!(weight, "language_model.model.layers.0.self_attn.q_proj.weight");
+        assert_eq!(projector, "multi_modal_projector.linear_1.weight");
+        let expected = 3.0 * parameters[1].1.matmul(&parameters[0].1);
+        let difference: Tensor = delta - expected;
+        assert!(difference.abs().max().double_value(&[]) < 1e-6);
+        let half = PeftAdapter::of_parameters(named().take(1), &[&lora]).unwrap();
+        let error = half.changes().unwrap_err().to_string();
+        assert!(error.contains("lora_B.weight") && error.contains("hint:"), "{error}");
+    }
+
+    #[test]
+    fn every_tensor_that_does_not_fit_is_listed() {
+        let site = "language_model.model.layers.0.self_attn.q_proj";
+        let zeros = |size: [i64; 2]| Tensor::zeros(size, (Kind::Float, Device::Cpu));
+        let of = |tensors: &[(&str, &str, [i64; 2])]| PeftAdapter {
+            r: 2,
+            lora_alpha: 2.0,
+            lora_dropout: 0.0,
+            tensors: tensors
+                .iter()
+                .map(|(site, part, size)| (((*site).to_owned(), (*part).to_owned()), zeros(*size)))
+                .collect(),
+        };
+        let method = [
+            (site, "lora_A.weight", [2, 6]),
+            (site, "lora_B.weight", [5, 2]),
+            ("multi_modal_projector.linear_1", "weight", [4, 3]),
+        ];
+        assert!(of(&method).expect(&of(&method[..2])).is_ok(), "a projector may stay as it is");
+        let other = "language_model.model.layers.1.mlp.up_proj";
+        let error =
+            of(&method).expect(&of(&[(site, "lora_A.weight", [2, 7]), (other, "lora_A.weight", [2, 6])]));
+        let error = error.unwrap_err().to_string();
+        for said in [
+            format!("{site}.lora_A.weight: shape [2, 7], expected [2, 6]"),
+            format!("missing: {site}.lora_B.weight"),
+            format!("not expected: {other}.lora_A.weight"),
+            String::from("hint:"),
+        ] {
+            assert!(error.contains(&said), "{said}: {error}");
+        }
     }
 
     #[test]
