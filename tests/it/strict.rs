@@ -37,7 +37,10 @@ fn honest_methods_give_the_same_to_the_bit() {
             _ => &[],
         };
         assert_eq!(state, expected, "{}", cell.method);
-        let line = format!("strict protocol: {}, order written, seed 0: each stage began in a new process", cell.method);
+        let line = format!(
+            "strict protocol: {}, order written, seed 0: each stage began in a new process",
+            cell.method
+        );
         assert!(printed.contains(&line), "{printed}");
     }
     assert!(!printed.contains("otherwise"), "{printed}");
@@ -45,7 +48,8 @@ fn honest_methods_give_the_same_to_the_bit() {
 
 /// One task after the other with the stress plugin, by its keys.
 fn stress(keys: &str) -> Workspace {
-    let config = SMALL.split("[methods.").next().expect("a part before the methods").replace("[\"joint\"]", "[]");
+    let config =
+        SMALL.split("[methods.").next().expect("a part before the methods").replace("[\"joint\"]", "[]");
     workspace(&format!("{config}[methods.stress]\nstack = [{{ plugin = \"stress\"{keys} }}]\n"))
 }
 
@@ -62,7 +66,10 @@ fn what_a_plugin_hoards_does_not_outlive_a_stage_and_is_told() {
     for hook in ["loss", "adapt"] {
         let keys = format!(", fault = \"hoard\", hook = \"{hook}\"");
         let (_kept, loose) = run(&keys, &[]);
-        assert!(figures(&loose, "stress") != figures(&honest, "stress"), "{hook}: hoarding changes what is trained");
+        assert!(
+            figures(&loose, "stress") != figures(&honest, "stress"),
+            "{hook}: hoarding changes what is trained"
+        );
         assert!(cells(&loose)[0].handovers.is_empty());
         let (_kept, strict) = run(&keys, &["--strict-protocol"]);
         assert_same(&honest, &strict, "stress");
@@ -72,7 +79,10 @@ fn what_a_plugin_hoards_does_not_outlive_a_stage_and_is_told() {
         let results = Results::read(&strict).expect("results.json");
         for report in [tables::text(&results), html::page(&results), markdown::text(&results)] {
             let report = report.split_whitespace().collect::<Vec<_>>().join(" ");
-            assert!(report.contains("it would have begun otherwise: stage 2. The scores are those without"), "{report}");
+            assert!(
+                report.contains("it would have begun otherwise: stage 2. The scores are those without"),
+                "{report}"
+            );
         }
     }
 }
