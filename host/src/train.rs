@@ -10,6 +10,7 @@ pub mod checkpoint;
 mod client;
 mod describe;
 pub mod forward;
+mod kept_batches;
 pub mod optimizer;
 pub mod parameters;
 pub mod peft;

@@ -16,6 +16,7 @@ mod llava;
 mod loader;
 mod merge;
 mod moelora;
+mod protocol;
 mod published;
 mod resume;
 mod runs;

@@ -49,6 +49,7 @@ fn cell(method: &str, seed: u64, kept: f64) -> CellResult {
             peak_memory_bytes: 34_359_738_368,
             ..Cost::default()
         },
+        granted: BTreeMap::new(),
         handovers: Vec::new(),
         plugins: vec![PluginUse {
             name: "lora".to_owned(),

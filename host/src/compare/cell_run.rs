@@ -39,6 +39,9 @@ pub struct Progress {
     #[serde(default)]
     pub flips: Flips,
     pub cost: Cost,
+    /// How often each plugin used what it was granted.
+    #[serde(default)]
+    pub granted: BTreeMap<String, BTreeMap<String, u64>>,
     /// Under a strict protocol: what each stage after the first began with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub handovers: Vec<Handover>,
@@ -132,6 +135,7 @@ impl CellRun<'_> {
             matrices: names(&self.scorers).into_iter().map(matrix).collect(),
             flips: Flips::default(),
             cost: Cost::default(),
+            granted: BTreeMap::new(),
             handovers: Vec::new(),
             fresh_rows: 0,
             metrics_bytes: 0,
@@ -302,6 +306,7 @@ impl CellRun<'_> {
         }
         progress.cost.fresh_rows = progress.fresh_rows;
         progress.cost.extra_rows = self.cell.extra_rows.get();
+        progress.granted = self.cell.uses();
         progress.cost.peak_memory_bytes = progress.cost.peak_memory_bytes.max(memory::peak());
         checkpoint::save(
             &self.folder.join("checkpoint.safetensors"),

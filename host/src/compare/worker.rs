@@ -239,6 +239,7 @@ fn cell_reply(
         scorers: scored(progress, |_| None),
         flips: (world.config.evaluation.count_flips > 0).then_some(progress.flips),
         cost: progress.cost.clone(),
+        granted: progress.granted.clone(),
         handovers: progress.handovers.clone(),
         ..running.clone()
     };

@@ -136,6 +136,22 @@ pub fn flips(flips: Option<Flips>) -> String {
     flips.map_or(NONE.to_owned(), |Flips { compared, flipped }| format!("{flipped} of {compared}"))
 }
 
+/// How often the plugins of each run used what they were granted.
+pub fn granted(results: &Results) -> Grid {
+    let header = ["run", "plugin", "capability", "calls"].map(str::to_owned).to_vec();
+    let mut rows = Vec::new();
+    for cell in &results.cells {
+        let run = format!("{}, {}, seed {}", cell.method, cell.order, cell.seed);
+        for (plugin, uses) in &cell.granted {
+            let row = |(capability, calls): (&String, &u64)| {
+                vec![run.clone(), plugin.clone(), capability.clone(), calls.to_string()]
+            };
+            rows.extend(uses.iter().map(row));
+        }
+    }
+    Grid { header, rows }
+}
+
 /// What runs under a strict protocol say of their methods, a line for each cell.
 pub fn handovers(results: &Results) -> Vec<String> {
     let of_cell = |cell: &CellResult| {

@@ -59,6 +59,10 @@ pub fn page(results: &Results) -> String {
     }
     body.push_str("<h2>Runs and their cost</h2>\n");
     body.push_str(&table(&runs(results)));
+    let granted = format::granted(results);
+    if !granted.rows.is_empty() {
+        body.push_str(&format!("<h2>Granted and used</h2>\n{}", table(&granted)));
+    }
     let handovers = format::handovers(results);
     if !handovers.is_empty() {
         let lines: String = handovers.iter().map(|line| format!("<li>{}</li>", escape(line))).collect();

@@ -32,6 +32,10 @@ pub fn text(results: &Results) -> String {
         }
         out.push('\n');
     }
+    let granted = format::granted(results);
+    if !granted.rows.is_empty() {
+        out.push_str(&format!("## Granted and used\n\n{}\n", table(&granted)));
+    }
     let handovers = format::handovers(results);
     if !handovers.is_empty() {
         out.push_str("## Strict protocol\n\n");

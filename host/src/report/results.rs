@@ -77,6 +77,9 @@ pub struct CellResult {
     /// What it cost; zero until measured.
     #[serde(default)]
     pub cost: Cost,
+    /// How often each plugin used what it was granted: by plugin and capability, calls.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub granted: BTreeMap<String, BTreeMap<String, u64>>,
     /// What each stage after the first began with, where each had a process of its own (`protocol.strict`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub handovers: Vec<Handover>,
@@ -98,6 +101,7 @@ impl CellResult {
             scorers: BTreeMap::new(),
             flips: None,
             cost: Cost::default(),
+            granted: BTreeMap::new(),
             handovers: Vec::new(),
             plugins: Vec::new(),
         }
@@ -330,6 +334,7 @@ mod tests {
             scorers: BTreeMap::from([("official".to_owned(), ScorerResult { matrix, metrics })]),
             flips: None,
             cost: Cost::default(),
+            granted: BTreeMap::new(),
             handovers: Vec::new(),
             plugins: vec![PluginUse {
                 name: "lora".to_owned(),

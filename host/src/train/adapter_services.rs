@@ -69,6 +69,11 @@ impl<'c> AdapterServices<'c> {
         self.pass.phase.set(Some(pass.phase));
         self.pass.rows.borrow_mut().clone_from(&input.rows);
         *self.pass.attention_mask.borrow_mut() = Some(input.attention_mask.shallow_clone());
+        if pass.phase == Phase::Prefill && input.soft.is_none() {
+            // Rows are counted anew in each task and part of one: what was kept for others neither answers for these nor tells where
+            // they begin.
+            self.sequences.borrow_mut().clear();
+        }
         // With soft tokens the prompts are the same, and known from the time before.
         if pass.phase != Phase::Decode && input.soft.is_none() {
             *self.pass.shift.borrow_mut() = None;

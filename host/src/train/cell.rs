@@ -15,6 +15,7 @@ use crate::data::task::{Sample, Task};
 use crate::model::{Backbone, Tokenizer};
 use crate::plugin::{Adapter, Strategy};
 use crate::stream::random::Draws;
+use crate::train::kept_batches::KeptBatches;
 use crate::train::parameters::Parameters;
 use crate::train::replay::ReplayBuffer;
 
@@ -72,13 +73,14 @@ pub struct Cell<'a> {
     /// By site.
     pub adapted: RefCell<Vec<Option<Adapted>>>,
     /// Batches that strategies asked for.
-    pub batches: RefCell<BTreeMap<u64, Rc<TrainingBatch>>>,
-    pub next_batch: Slot<u64>,
+    pub batches: RefCell<KeptBatches<Rc<TrainingBatch>>>,
     pub position: Slot<Position>,
     /// Named numbers that plugins reported and that were not written yet.
     pub metrics: RefCell<Vec<(String, f64)>>,
     /// Rows of forward passes beyond training and answering.
     pub extra_rows: Slot<u64>,
+    /// How often each entry of the stack used what it was granted.
+    pub granted: RefCell<BTreeMap<(usize, Need), u64>>,
     samples: RefCell<BTreeMap<u64, Rc<Sample>>>,
 }
 
@@ -116,8 +118,8 @@ impl<'a> Cell<'a> {
             parameters: RefCell::new(parameters),
             replay: RefCell::new(ReplayBuffer::default()),
             adapted: RefCell::new(Vec::new()),
-            batches: RefCell::new(BTreeMap::new()),
-            next_batch: Slot::new(0),
+            batches: RefCell::new(KeptBatches::default()),
+            granted: RefCell::new(BTreeMap::new()),
             position: Slot::new(Position::default()),
             metrics: RefCell::new(Vec::new()),
             extra_rows: Slot::new(0),
@@ -289,6 +291,16 @@ impl<'a> Cell<'a> {
     /// The draws of a stream of the host's own.
     pub fn draws(&self, stream: &str, indices: &[u64]) -> Draws {
         Draws::new(self.seed, stream, indices)
+    }
+
+    /// How often each plugin used what it was granted, by plugin and need.
+    pub fn uses(&self) -> BTreeMap<String, BTreeMap<String, u64>> {
+        let mut uses: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
+        for ((entry, need), count) in self.granted.borrow().iter() {
+            let of_plugin = uses.entry(self.plugin(*entry).to_string()).or_default();
+            *of_plugin.entry(need.name().to_string()).or_default() += count;
+        }
+        uses
     }
 
     /// The name of an entry's plugin.

@@ -78,6 +78,7 @@ pub fn save<P: Serialize>(
         replay_next,
         strategies: entries,
         extra_rows: cell.extra_rows.get(),
+        granted: cell.granted.borrow().iter().map(|(&(entry, need), &uses)| (entry, need, uses)).collect(),
         progress,
     };
     tensors.insert(STATE.to_string(), Tensor::f_from_slice(&serde_json::to_vec(&state)?)?);
@@ -119,6 +120,8 @@ pub fn restore<P: for<'de> Deserialize<'de>>(
     }
     *cell.replay.borrow_mut() = ReplayBuffer::restore(slots, state.replay_next);
     cell.extra_rows.set(state.extra_rows);
+    *cell.granted.borrow_mut() =
+        state.granted.iter().map(|&(entry, need, uses)| ((entry, need), uses)).collect();
     cell.position.set(Position { stage: state.stage.min(cell.stages.len() - 1), ..Position::default() });
     cell.assign_sites()?;
     let known: Vec<_> = strategies

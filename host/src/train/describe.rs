@@ -140,10 +140,11 @@ fn embedded_prompt(
     Ok((embedded.f_mul(&weights.f_unsqueeze(2)?)?, weights))
 }
 
-/// Refuses what a plugin did not declare or the protocol does not grant.
+/// Refuses what a plugin did not declare or the protocol does not grant; counts what is granted.
 pub(super) fn granted(cell: &Cell, entry: usize, need: Need) -> Result<()> {
     let Some(known) = cell.entries.get(entry) else { return Ok(()) };
     if known.grants.contains(&need) {
+        *cell.granted.borrow_mut().entry((entry, need)).or_default() += 1;
         return Ok(());
     }
     bail!(

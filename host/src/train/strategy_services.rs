@@ -53,6 +53,16 @@ impl<'c> StrategyServices<'c> {
         Ok(())
     }
 
+    /// Data belongs to a stage, and none has begun where a method is built: not the first one either, in a cell that goes on.
+    fn in_a_stage(&self, service: &str) -> Result<()> {
+        ensure!(
+            self.hook != Hook::Build,
+            "`{service}` is not available in {}: no stage has begun",
+            self.hook()
+        );
+        Ok(())
+    }
+
     /// Stages until now, this one included: what the buffer's capacity goes by.
     fn seen(&self) -> usize {
         let cell = self.client.cell;
@@ -160,35 +170,38 @@ impl Services for StrategyServices<'_> {
     }
 
     fn stage(&self) -> Result<RawStage> {
+        self.in_a_stage("stage")?;
         self.client.cell.stage()
     }
 
     fn samples(&self) -> Result<Vec<u64>> {
+        self.in_a_stage("samples")?;
         self.client.need(Need::StageData)?;
         self.client.cell.stage_samples()
     }
 
     fn batch(&self, samples: &[u64]) -> Result<u64> {
+        self.in_a_stage("batch")?;
         self.client.need(Need::StageData)?;
         self.client.cell.keep_batch(self.client.entry.get(), samples)
     }
 
     fn batch_loss(&self, batch: u64) -> Result<Tensor> {
-        self.client.cell.extra_loss(batch)
+        self.client.cell.extra_loss(self.client.entry.get(), batch)
     }
 
     fn batch_gradients(&self, batch: u64) -> Result<Vec<(u64, Tensor)>> {
-        let loss = self.client.cell.extra_loss(batch)?;
+        let loss = self.client.cell.extra_loss(self.client.entry.get(), batch)?;
         let parameters = self.client.cell.parameters.borrow();
         gradients::gradients_of(&parameters, &loss, &parameters.ids(|parameter| parameter.trainable))
     }
 
     fn batch_logits(&self, batch: u64) -> Result<Tensor> {
-        self.client.cell.extra_logits(batch)
+        self.client.cell.extra_logits(self.client.entry.get(), batch)
     }
 
     fn drop_batch(&self, batch: u64) -> Result<()> {
-        self.client.cell.batches.borrow_mut().remove(&batch);
+        self.client.cell.batches.borrow_mut().remove(self.client.entry.get(), batch);
         Ok(())
     }
 
@@ -246,16 +259,19 @@ impl Services for StrategyServices<'_> {
     }
 
     fn replay_capacity(&self) -> Result<u64> {
+        self.in_a_stage("replay_capacity")?;
         self.client.need(Need::Replay)?;
         Ok(ReplayBuffer::capacity(&self.client.cell.world.config.protocol, self.seen()))
     }
 
     fn replay_slots(&self) -> Result<Vec<RawRow>> {
+        self.in_a_stage("replay_slots")?;
         self.client.need(Need::Replay)?;
         Ok(self.client.cell.replay.borrow().rows())
     }
 
     fn replay_add(&self, sample: u64) -> Result<u64> {
+        self.in_a_stage("replay_add")?;
         let capacity = self.replay_capacity()?;
         ensure!(
             self.client.cell.may_see(self.client.entry.get(), sample),
@@ -265,17 +281,20 @@ impl Services for StrategyServices<'_> {
     }
 
     fn replay_remove(&self, slot: u64) -> Result<()> {
+        self.in_a_stage("replay_remove")?;
         self.client.need(Need::Replay)?;
         self.client.cell.replay.borrow_mut().remove(slot)
     }
 
     fn replay_store(&self, slot: u64, name: &str, value: &Tensor) -> Result<()> {
+        self.in_a_stage("replay_store")?;
         self.client.need(Need::Replay)?;
         let copy = copied(value)?;
         self.client.cell.replay.borrow_mut().store(slot, name, copy)
     }
 
     fn replay_stored(&self, slot: u64, name: &str) -> Result<Option<Tensor>> {
+        self.in_a_stage("replay_stored")?;
         self.client.need(Need::Replay)?;
         Ok(self.client.cell.replay.borrow().stored(slot, name)?.map(Tensor::shallow_clone))
     }

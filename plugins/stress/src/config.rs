@@ -42,6 +42,8 @@ pub(crate) enum Fault {
     Hang,
     /// An allocation that no machine can serve, which ends the process.
     Exhaust,
+    /// Every call that could show a record of an earlier task, or the task that is answered; the hook gives the host old samples.
+    Reach,
     /// A part of the border that only later versions have.
     Later,
     /// No fault: the stage in two phases, checked from inside.

@@ -55,7 +55,7 @@ impl Trouble {
                 std::thread::sleep(std::time::Duration::from_secs(1));
             },
             Fault::Exhaust => drop(std::hint::black_box(Vec::<u8>::with_capacity(isize::MAX as usize))),
-            Fault::Hoard | Fault::Service | Fault::Later | Fault::Phases => {}
+            Fault::Hoard | Fault::Reach | Fault::Service | Fault::Later | Fault::Phases => {}
         }
         Ok(Spoil::Nothing)
     }
@@ -75,6 +75,7 @@ pub(crate) fn check(config: Config) -> Result<()> {
         Fault::WrongShape => spoils || config.hook == Hook::ComposeBatch,
         Fault::Hidden => matches!(config.hook, Hook::BeforeStage | Hook::ComposeBatch),
         Fault::Service => config.hook == Hook::Adapt,
+        Fault::Reach => matches!(config.hook, Hook::Adapt | Hook::BeforeStage | Hook::ComposeBatch),
         Fault::Hoard => matches!(config.hook, Hook::Adapt | Hook::Loss),
         Fault::Phases => config.hook == Hook::BeforeStage,
         Fault::Later => matches!(config.hook, Hook::Adapt | Hook::BeforeStage),

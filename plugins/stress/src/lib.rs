@@ -6,6 +6,7 @@ mod fault;
 mod hoard;
 mod method;
 mod phases;
+mod reach;
 
 use coin_plugin_api::export_plugin;
 

@@ -11,6 +11,7 @@ use crate::config::{Config, Fault, Hook};
 use crate::fault::{self, Spoil, Trouble};
 use crate::hoard::{self, Hoard};
 use crate::phases::Phased;
+use crate::reach;
 
 const RANK: i64 = 2;
 /// Of another task than any stage's of the tests.
@@ -24,6 +25,10 @@ pub(crate) fn build(config: Config, registry: &Registry) -> Result<Method> {
     trouble.strike(Hook::Build)?;
     for site in registry.target_sites(&[String::from("all-linear")])? {
         nn::register_low_rank(registry, &site, RANK)?;
+    }
+    if config.fault == Fault::Reach {
+        let (reacher, keeper) = reach::pair(config.hook);
+        return Ok(Method::both(reacher, keeper));
     }
     if config.fault == Fault::Phases {
         return Ok(Method::both(Stress(trouble, Hoard::default()), Phased::default()));

@@ -1,6 +1,7 @@
 //! What a checkpoint says beside its tensors.
 
 use anyhow::Result;
+use coin_plugin_api::Need;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
@@ -28,6 +29,9 @@ pub(super) struct State<P> {
     /// Entries that have a strategy, with the plugin and version that wrote its state.
     pub(super) strategies: Vec<(usize, String, String)>,
     pub(super) extra_rows: u64,
+    /// Entry, need, uses.
+    #[serde(default)]
+    pub(super) granted: Vec<(usize, Need, u64)>,
     /// What the caller keeps with it.
     pub(super) progress: P,
 }

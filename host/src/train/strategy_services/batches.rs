@@ -42,33 +42,26 @@ impl Cell<'_> {
             bail!("sample {hidden} is neither of this stage nor in the replay buffer");
         }
         let batch = Rc::new(self.batch(samples)?);
-        let number = self.next_batch.get();
-        self.next_batch.set(number + 1);
-        self.batches.borrow_mut().insert(number, batch);
-        Ok(number)
-    }
-
-    fn kept_batch(&self, number: u64) -> Result<Rc<TrainingBatch>> {
-        let batches = self.batches.borrow();
-        batches.get(&number).cloned().with_context(|| format!("no batch has the number {number}"))
+        Ok(self.batches.borrow_mut().keep(entry, batch))
     }
 
     /// `[K, V]`, with a graph even where the hook that asks is outside of one.
-    pub(super) fn extra_logits(&self, batch: u64) -> Result<Tensor> {
-        self.extra_pass(batch, |logits, _| Ok(logits))
+    pub(super) fn extra_logits(&self, entry: usize, batch: u64) -> Result<Tensor> {
+        self.extra_pass(entry, batch, |logits, _| Ok(logits))
     }
 
     /// A scalar, with a graph even where the hook that asks is outside of one.
-    pub(super) fn extra_loss(&self, batch: u64) -> Result<Tensor> {
-        self.extra_pass(batch, |logits, batch| self.task_loss(&logits, batch))
+    pub(super) fn extra_loss(&self, entry: usize, batch: u64) -> Result<Tensor> {
+        self.extra_pass(entry, batch, |logits, batch| self.task_loss(&logits, batch))
     }
 
     fn extra_pass(
         &self,
+        entry: usize,
         batch: u64,
         finish: impl FnOnce(Tensor, &TrainingBatch) -> Result<Tensor>,
     ) -> Result<Tensor> {
-        let batch = self.kept_batch(batch)?;
+        let batch = Rc::clone(self.batches.borrow().get(entry, batch)?);
         with_grad(|| finish(self.forward(&batch, Purpose::Extra, None)?.logits, &batch))
     }
 }
