@@ -322,8 +322,11 @@ fn the_documented_defaults_are_the_ones_filled_in() {
         let expected = serde_json::to_value(&expected["value"]).unwrap();
         match rows.iter().find(|row| row.key == path) {
             Some(row) => assert_eq!((&row.value, &row.origin), (&expected, &Origin::Default), "{path}"),
-            // Written with their tasks, and left out where it is 0.
-            None => assert!(["orders", "evaluation.count_flips"].contains(&path.as_str()), "{path}"),
+            // Written with their tasks, and left out where they are 0 or false.
+            None => {
+                let left_out = ["orders", "evaluation.count_flips", "protocol.strict"];
+                assert!(left_out.contains(&path.as_str()), "{path}");
+            }
         }
     }
     assert_eq!(
