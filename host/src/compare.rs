@@ -21,6 +21,7 @@ pub mod plan;
 pub mod process;
 pub mod progress;
 pub mod protocol;
+mod recipe;
 pub mod run;
 pub mod stop;
 pub mod sums;

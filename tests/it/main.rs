@@ -1,5 +1,6 @@
 //! The integration tests, one binary.
 
+mod adapter;
 mod bad_input;
 mod bench;
 mod built;

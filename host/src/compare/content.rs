@@ -17,6 +17,7 @@ use crate::data::verify;
 use crate::files;
 use crate::model::Backbone;
 use crate::quickstart;
+use crate::train::peft::PeftAdapter;
 
 /// A part of what a run reads.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,13 +32,20 @@ impl Content {
     pub fn is_data(&self) -> bool {
         self.name.contains(" of task ")
     }
+
+    /// Whether it is what one method starts from: a run may have more methods later, or be asked for fewer.
+    pub fn is_of_method(&self) -> bool {
+        self.name.contains(OF_METHOD)
+    }
 }
+
+const OF_METHOD: &str = " of method ";
 
 /// Records that are asked for at once.
 const RECORDS: usize = 4096;
 
 /// The content of everything that a run reads: files of the backbone byte by byte, train and test records as the dataset plugin gives
-/// them, pictures by path and size, embedded ones byte by byte.
+/// them, pictures by path and size, embedded ones byte by byte, adapters that methods start from byte by byte.
 pub fn of(config: &RunConfig, parts: &Parts) -> Result<Vec<Content>> {
     let mut contents = backbone(&config.backbone.path)?;
     for task in &parts.tasks {
@@ -47,6 +55,24 @@ pub fn of(config: &RunConfig, parts: &Parts) -> Result<Vec<Content>> {
             against_manifest(&task.name, configured, &task.pictures.root)?;
         }
         contents.extend(records(task, is_builtin)?);
+    }
+    contents.extend(adapters(config)?);
+    Ok(contents)
+}
+
+/// The adapters that methods and references start from.
+fn adapters(config: &RunConfig) -> Result<Vec<Content>> {
+    let methods = config.methods.iter().map(|(name, method)| (name, &method.adapter));
+    let references = config.references.iter().map(|reference| (&reference.method, &reference.adapter));
+    let mut contents: Vec<Content> = Vec::new();
+    for (method, folder) in methods.chain(references) {
+        let Some(folder) = folder else { continue };
+        for (file, sha256) in PeftAdapter::sha256(folder)? {
+            let name = format!("{file}{OF_METHOD}{method}");
+            if contents.iter().all(|known| known.name != name) {
+                contents.push(Content { name, sha256 });
+            }
+        }
     }
     Ok(contents)
 }

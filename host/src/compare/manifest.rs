@@ -83,6 +83,10 @@ impl Manifest {
         let refused: Vec<_> = refused.cloned().collect();
         self.plugins.extend(plugins);
         self.refused.extend(refused);
+        let known = |name: &str| self.inputs.content.iter().any(|known| known.name == name);
+        let of_methods = before.inputs.content.iter().filter(|one| one.is_of_method() && !known(&one.name));
+        let of_methods: Vec<_> = of_methods.cloned().collect();
+        self.inputs.content.extend(of_methods);
     }
 
     /// Writes it into a run's folder, with the configuration as a file of its own.

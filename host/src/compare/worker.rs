@@ -13,6 +13,7 @@ use crate::compare::event::{CellEvent, Line};
 use crate::compare::message::message;
 use crate::compare::plan::Cell as Planned;
 use crate::compare::protocol::{Checked, Inputs, Refusal, Reply, Request, Work};
+use crate::compare::recipe::Recipe;
 use crate::compare::stop::Stop;
 use crate::compare::world::{self, Parts, Shelf};
 use crate::config::{RunConfig, StackEntry};
@@ -24,7 +25,6 @@ use crate::ops::set_compute_device;
 use crate::plugin::breadcrumb::Breadcrumb;
 use crate::plugin::{Plugin, PluginError, capability};
 use crate::report::results::{CellResult, PluginUse, References, Status};
-use crate::train::build::build;
 use crate::train::cell::World;
 
 /// Serves requests until there are no more.
@@ -92,11 +92,11 @@ fn check(config: &RunConfig, shelf: &mut Shelf, parts: &mut Option<Parts>, metho
         };
         let world = world(config, parts)?;
         let reference = config.references.iter().find(|reference| reference.method == name);
-        let stack =
-            config.method(name).map(|method| &method.stack).or(reference.map(|reference| &reference.stack));
-        let stack = stack.with_context(|| format!("no method is named `{name}`"))?;
-        build(&world, &mut |plugin| Ok(shelf.plugin(plugin)?), stack, 0, stages_in_order(config))?;
-        Ok(Checked { plugins: vec![(name.to_string(), uses(config, shelf, stack))], ..Checked::default() })
+        let recipe = config.method(name).map(Recipe::of_method).or(reference.map(Recipe::of_reference));
+        let recipe = recipe.with_context(|| format!("no method is named `{name}`"))?;
+        recipe.build(&world, shelf, 0, stages_in_order(config))?;
+        let plugins = vec![(name.to_string(), uses(config, shelf, recipe.stack))];
+        Ok(Checked { plugins, ..Checked::default() })
     });
     Reply::Checked(found.unwrap_or_else(|error| {
         let refusal =
@@ -172,23 +172,23 @@ fn run(
     let mut emit = |event| tell(&Reply::Event(Line { cell: name.clone(), event }));
     emit(CellEvent::Started);
     let folder = out.join(work.folder());
-    let (stack, cell, stages): (_, _, Vec<Vec<usize>>) = match work {
+    let (recipe, cell, stages): (_, _, Vec<Vec<usize>>) = match work {
         Work::ZeroShot => return zero_shot(&world, parts, out, &folder, &mut emit),
         Work::Cell { cell } => {
             let order = config.orders.iter().find(|order| order.name == cell.order);
             let order = order.with_context(|| format!("no order is named `{}`", cell.order))?;
-            let method = config.method(&cell.method);
-            let stack = &method.with_context(|| format!("no method is named `{}`", cell.method))?.stack;
+            let method = config.method(&cell.method).map(Recipe::of_method);
+            let recipe = method.with_context(|| format!("no method is named `{}`", cell.method))?;
             let stages = order.tasks.iter().map(|task| Ok(vec![place(config, task)?]));
-            (stack, cell.clone(), stages.collect::<Result<_>>()?)
+            (recipe, cell.clone(), stages.collect::<Result<_>>()?)
         }
         Work::Single { reference, seed, task } => {
             let cell = Planned { method: String::from("single"), order: task.clone(), seed: *seed };
-            (reference_stack(config, *reference)?, cell, vec![vec![place(config, task)?]])
+            (reference_recipe(config, *reference)?, cell, vec![vec![place(config, task)?]])
         }
         Work::Joint { reference, seed } => {
             let cell = Planned { method: String::from("joint"), order: String::from("joint"), seed: *seed };
-            (reference_stack(config, *reference)?, cell, vec![(0..config.tasks.len()).collect()])
+            (reference_recipe(config, *reference)?, cell, vec![(0..config.tasks.len()).collect()])
         }
     };
     let measured = |result| {
@@ -196,11 +196,11 @@ fn run(
             tell(&Reply::Measured(Box::new(result)));
         }
     };
-    Ok(cell_reply(&world, parts, shelf, stack, &cell, stages, folder, beginning, &mut emit, &measured))
+    Ok(cell_reply(&world, parts, shelf, recipe, &cell, stages, folder, beginning, &mut emit, &measured))
 }
 
-fn reference_stack(config: &RunConfig, reference: usize) -> Result<&Vec<StackEntry>> {
-    Ok(&config.references.get(reference).context("no such reference")?.stack)
+fn reference_recipe(config: &RunConfig, reference: usize) -> Result<Recipe<'_>> {
+    config.references.get(reference).map(Recipe::of_reference).context("no such reference")
 }
 
 fn place(config: &RunConfig, task: &str) -> Result<usize> {
@@ -219,7 +219,7 @@ fn cell_reply(
     world: &World,
     parts: &Parts,
     shelf: &mut Shelf,
-    stack: &[StackEntry],
+    recipe: Recipe,
     cell: &Planned,
     stages: Vec<Vec<usize>>,
     folder: std::path::PathBuf,
@@ -229,10 +229,10 @@ fn cell_reply(
 ) -> Reply {
     let columns = stages.concat();
     let tasks = columns.iter().map(|&column| world.config.tasks[column].0.clone()).collect();
-    let built = build(world, &mut |plugin| Ok(shelf.plugin(plugin)?), stack, cell.seed, stages);
+    let built = recipe.build(world, shelf, cell.seed, stages);
     let running = CellResult {
         tasks,
-        plugins: uses(world.config, shelf, stack),
+        plugins: uses(world.config, shelf, recipe.stack),
         ..CellResult::begun(&cell.method, &cell.order, cell.seed, Status::Running)
     };
     let so_far = |progress: &Progress| CellResult {

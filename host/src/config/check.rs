@@ -160,7 +160,7 @@ fn check_value(tree: &Tree, path: &str, value: &Value, kind: &Kind) -> Result<()
             })
         }
         Kind::Reference => match value {
-            Value::InlineTable(table) if table.len() == 3 && table.contains_key("method") => {
+            Value::InlineTable(table) if table.len() >= 3 && table.contains_key("method") => {
                 stack::check(tree, &join(path, "stack"), table.get("stack").ok_or_else(wrong)?)
             }
             _ => check_value(tree, path, value, &Kind::Text).map_err(|_| wrong()),

@@ -120,6 +120,7 @@ pub struct RawTask {
 #[serde(deny_unknown_fields, default)]
 pub struct RawMethod {
     pub stack: Option<Vec<crate::config::StackEntry>>,
+    pub adapter: Option<String>,
     /// Read, and replaced by what it holds, before the rest is looked at.
     pub file: Option<String>,
 }

@@ -243,7 +243,9 @@ impl Resolver<'_> {
             self.fault(&table, "the method has no `stack`")
                 .hint("for example `stack = [{ plugin = \"lora\", r = 16 }]`")
         })?;
-        Ok(Method { stack })
+        let adapter = raw.adapter.as_deref().map(Path::new);
+        let adapter = adapter.map(|path| self.absolute(&format!("{table}.adapter"), path)).transpose()?;
+        Ok(Method { stack, adapter })
     }
 
     fn references(
@@ -272,7 +274,7 @@ impl Resolver<'_> {
                         .hint("`joint`, `single`, or either with `:METHOD`; zero-shot and blind scores are always there"));
                 }
             };
-            let (method, stack) = match name {
+            let (method, written) = match name {
                 None => methods.first(),
                 Some(name) => methods.iter().find(|(known, _)| known == name),
             }
@@ -284,8 +286,8 @@ impl Resolver<'_> {
             if references.iter().any(|known| known.method == *method && known.kind == kind) {
                 return Err(self.fault(&key, format!("the reference run of `{method}` stands there twice")));
             }
-            let stack = stack.stack.clone();
-            references.push(Reference { kind, method: method.clone(), stack });
+            let Method { stack, adapter } = written.clone();
+            references.push(Reference { kind, method: method.clone(), stack, adapter });
         }
         Ok(references)
     }

@@ -64,6 +64,9 @@ pub struct Reference {
     /// The method whose stack it trains, also where that method itself is not part of the run.
     pub method: String,
     pub stack: Vec<StackEntry>,
+    /// As in [`Method`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<PathBuf>,
 }
 
 /// What a reference run does.
@@ -281,6 +284,9 @@ pub struct Task {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Method {
     pub stack: Vec<StackEntry>,
+    /// Folder of a LoRA adapter in PEFT's format that `lora` of the stack starts from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<PathBuf>,
 }
 
 /// One plugin of a stack, with the keys that are its own to check.

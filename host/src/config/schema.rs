@@ -276,6 +276,12 @@ pub const KEYS: &[Key] = &[
         Words("as in `file`"),
         "Plugins of the method, in the order of their calls: `[{ plugin = \"lora\", r = 16 }, { plugin = \"ewc\" }]`. Keys other than `plugin` are the plugin's own (`coin-host plugin info`).",
     ),
+    key(
+        "methods.*.adapter",
+        Path,
+        Words("none"),
+        "Folder of a LoRA adapter in PEFT's format that the stack's `lora` starts from, and the trained projector where the adapter has one; `r`, `lora_alpha` and `target_modules` must be the adapter's. Zero-shot answers are the backbone's own.",
+    ),
     key("methods.*.file", Path, Words("none"), "A TOML file that holds the method's `stack`."),
     key(
         "plugins.dirs",
@@ -454,7 +460,7 @@ mod tests {
         assert!(find("tasks.gqa").is_none());
         assert!(find("training.setps").is_none());
         assert_eq!(children("tasks"), ["*"]);
-        assert_eq!(children("methods.*"), ["stack", "file"]);
+        assert_eq!(children("methods.*"), ["stack", "adapter", "file"]);
         assert!(children("").starts_with(&["name", "seeds", "orders"]));
     }
 }

@@ -64,12 +64,7 @@ impl PeftAdapter {
     /// Another kind of adapter, or a variant of LoRA that computes something else.
     pub fn read(folder: &Path) -> Result<PeftAdapter> {
         let path = folder.join(CONFIG);
-        let text = std::fs::read_to_string(&path).with_context(|| {
-            format!(
-                "{} cannot be read\nhint: name a folder that peft's save_pretrained wrote",
-                path.display()
-            )
-        })?;
+        let text = std::fs::read_to_string(&path).with_context(|| unreadable(&path))?;
         let config: Config = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
         let plain = config.peft_type == "LORA"
             && config.others.iter().all(|(key, value)| !key.starts_with("use_") || value != true)
@@ -98,8 +93,7 @@ impl PeftAdapter {
     pub fn sha256(folder: &Path) -> Result<BTreeMap<&'static str, String>> {
         let hash = |name: &'static str| {
             let path = folder.join(name);
-            let (_, hash) =
-                files::sha256(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+            let (_, hash) = files::sha256(&path).with_context(|| unreadable(&path))?;
             Ok((name, format!("{:x}", hash.finalize())))
         };
         [CONFIG, WEIGHTS].into_iter().map(hash).collect()
@@ -121,7 +115,7 @@ impl PeftAdapter {
         let entry = stack.iter().find(|entry| entry.plugin == LORA).with_context(|| {
             let names: Vec<&str> = stack.iter().map(|entry| entry.plugin.as_str()).collect();
             format!(
-                "a stack of {} is no LoRA, and PEFT's format has no place for it\nhint: only what `lora` trained is exported",
+                "a stack of {} is no LoRA, and PEFT's format has no place for it\nhint: only a method with `lora` in its stack has such an adapter",
                 names.join(", ")
             )
         })?;
@@ -276,6 +270,10 @@ impl PeftAdapter {
         }
         Ok(())
     }
+}
+
+fn unreadable(path: &Path) -> String {
+    format!("{} cannot be read\nhint: name a folder that peft's save_pretrained wrote", path.display())
 }
 
 /// Site path in our layout, and what stands behind it.

@@ -1,0 +1,133 @@
+//! LoRA adapters that methods of a comparison start from (`methods.NAME.adapter`).
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use coin_host::model::weights;
+use serde_json::Value;
+use tch::{Kind, Tensor};
+
+use crate::runs::{SMALL, compare, finish, reference, succeed, text, workspace};
+use crate::support::{Workspace, settings};
+
+type Tensors = BTreeMap<String, Tensor>;
+
+const WEIGHTS: &str = "adapter/adapter_model.safetensors";
+
+/// Two short stages of LoRA from the adapter of the first stage of the shared run, and a learning rate so low that it stays.
+fn adapted(more: &str) -> Workspace {
+    let config =
+        SMALL.replace("steps = 6", "steps = 1").replace("learning_rate = 3e-3", "learning_rate = 1e-9");
+    let methods = config.find("[methods.").expect("there");
+    let stack = "stack = [{ plugin = \"lora\", r = 4 }]\n";
+    let config = format!("{}[methods.lora]\nadapter = \"adapter\"\n{stack}{more}", &config[..methods]);
+    let workspace = workspace(&config);
+    let stage = reference().0.join("cells/lora/written/0/stages/0");
+    let stage = stage.to_str().expect("text");
+    let shown = workspace.run(&["--quiet", "model", "export-adapter", stage, "--out", "adapter"]);
+    assert!(shown.starts_with("exit: 0\n"), "{shown}");
+    workspace
+}
+
+fn change(workspace: &Workspace, change: impl FnOnce(&mut Tensors)) {
+    let path = workspace.path().join(WEIGHTS);
+    let mut tensors = weights::load_all(&path).expect("an adapter");
+    change(&mut tensors);
+    weights::save(&path, &tensors, None).expect("saved");
+}
+
+fn manifest(workspace: &Workspace) -> Value {
+    let text = fs::read_to_string(workspace.path().join("out/manifest.json")).expect("there");
+    serde_json::from_str(&text).expect("JSON")
+}
+
+fn stage(run: &Path, stage: &str) -> Tensors {
+    let path = run.join("cells/lora/written/0/stages").join(stage).join("parameters.safetensors");
+    weights::load_all(&path).expect("a stage")
+}
+
+#[test]
+fn a_method_starts_from_an_adapter_that_counts_as_part_of_the_run() {
+    let workspace = adapted("\n[methods.plain]\nstack = [{ plugin = \"lora\", r = 4 }]\n");
+    succeed(compare(&workspace, &["--methods", "lora"]));
+    let (given, kept) = (stage(&reference().0, "0"), stage(&workspace.path().join("out"), "0"));
+    assert_eq!(given.len(), kept.len());
+    for (name, given) in &given {
+        let apart = (given - &kept[name]).abs().max().double_value(&[]);
+        assert!(apart < 1e-6, "{name}: {apart}");
+    }
+    assert!(
+        given
+            .iter()
+            .any(|(name, tensor)| name.ends_with("lora_B.weight")
+                && tensor.abs().max().double_value(&[]) > 1e-4)
+    );
+    let content = manifest(&workspace)["content"].to_string();
+    assert!(content.contains("adapter_model.safetensors of method lora"), "{content}");
+    // A method more is no other run.
+    succeed(compare(&workspace, &[]));
+    succeed(compare(&workspace, &["--methods", "plain"]));
+    assert_eq!(manifest(&workspace)["content"].to_string(), content);
+    // Another adapter is.
+    change(&workspace, |tensors| {
+        let tensor = tensors.values_mut().next().expect("one");
+        *tensor = &*tensor + 1.0;
+    });
+    let output = finish(compare(&workspace, &["--seeds", "0,1"]));
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(
+        stderr.contains("began with other content of adapter_model.safetensors of method lora"),
+        "{stderr}"
+    );
+}
+
+/// What is told of an adapter, before anything is written.
+macro_rules! refused {
+    ($workspace:expr) => {{
+        let workspace = $workspace;
+        let output = finish(compare(&workspace, &["--quiet"]));
+        assert!(!workspace.path().join("out").exists());
+        let folder = workspace.path().canonicalize().expect("there");
+        let stderr = text(&output.stderr).replace(&*folder.to_string_lossy(), "[FOLDER]");
+        let stderr = stderr.replace(&*workspace.path().to_string_lossy(), "[FOLDER]");
+        settings().bind(|| insta::assert_snapshot!(format!("exit: {:?}\n{stderr}", output.status.code())));
+    }};
+}
+
+#[test]
+fn tensors_that_are_not_the_methods_are_listed() {
+    let workspace = adapted("");
+    change(&workspace, |tensors| {
+        let module = "base_model.model.model.language_model.layers";
+        tensors.remove(&format!("{module}.0.mlp.up_proj.lora_A.weight"));
+        let zeros = |size: [i64; 2]| Tensor::zeros(size, (Kind::Float, tch::Device::Cpu));
+        tensors.insert(format!("{module}.7.mlp.up_proj.lora_A.weight"), zeros([4, 128]));
+        tensors.insert(format!("{module}.1.self_attn.q_proj.lora_B.weight"), zeros([128, 3]));
+    });
+    refused!(workspace);
+}
+
+#[test]
+fn an_adapter_of_another_rank() {
+    let workspace = adapted("");
+    let path = workspace.path().join("run.toml");
+    let config = fs::read_to_string(&path).expect("there").replace("r = 4", "r = 8");
+    fs::write(path, config).expect("written");
+    refused!(workspace);
+}
+
+#[test]
+fn an_adapter_for_a_method_without_lora() {
+    refused!(adapted(
+        "\n[methods.moelora]\nadapter = \"adapter\"\nstack = [{ plugin = \"moelora\", r = 4, expert_num = 2 }]\n"
+    ));
+}
+
+#[test]
+fn an_adapter_that_is_not_there() {
+    let workspace = adapted("");
+    fs::remove_file(workspace.path().join("adapter/adapter_config.json")).expect("removed");
+    refused!(workspace);
+}
