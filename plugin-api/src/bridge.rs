@@ -115,11 +115,11 @@ impl RawStrategy for StrategyBridge {
     }
 
     fn after_backward(&mut self, context: Context) -> ApiResult<()> {
-        guard(|| self.0.after_backward(&Parameters::new(context)))
+        guard(|| self.0.after_backward(&Stage::new(context)?))
     }
 
     fn after_update(&mut self, context: Context) -> ApiResult<()> {
-        guard(|| self.0.after_update(&Parameters::new(context)))
+        guard(|| self.0.after_update(&Stage::new(context)?))
     }
 
     fn before_eval(&mut self, context: Context) -> ApiResult<()> {

@@ -26,7 +26,7 @@ pub enum PassPhase {
 pub struct Row {
     /// The sample.
     pub sample: SampleRef,
-    /// Its slot, where it came from the replay buffer.
+    /// Its slot, where a strategy took it from the replay buffer in place of a fresh sample.
     pub slot: Option<u64>,
 }
 
@@ -129,6 +129,18 @@ impl Step {
     /// Mean token embedding of each row's prompt, never of its answer, `[B, d]`. Needs `text_features`.
     pub fn text_features(&self) -> Result<Tensor> {
         received((host().step().text_features())(self.context))
+    }
+
+    /// The row of each picture, `[n]`, in the order in which sites of the projector are shown them: their input is `[n, N, in]`, and rows
+    /// without a picture have no part in it. Adapters only.
+    pub fn image_rows(&self) -> Result<Tensor> {
+        received((host().step().image_rows())(self.context))
+    }
+
+    /// The stage that the sample of each row belongs to, `[B]`: earlier ones where rows were replayed. Batches of training samples only,
+    /// whatever the phase; never while answering.
+    pub fn row_stages(&self) -> Result<Tensor> {
+        received((host().step().row_stages())(self.context))
     }
 
     /// Token embeddings of the prompts `[B, T, d]`, zero at visual tokens, filling and answers: what soft tokens are placed among.

@@ -66,15 +66,16 @@ pub trait Strategy: Send + 'static {
         Ok(Vec::new())
     }
 
-    /// Once per optimizer step, before clipping: read and replace gradients. Each strategy sees the previous one's result.
-    fn after_backward(&mut self, parameters: &Parameters) -> Result<()> {
-        let _unused = parameters;
+    /// Once per optimizer step, before clipping: read and replace gradients. Each strategy sees the previous one's result. Batches of
+    /// the stage may be asked for theirs, which are accumulated nowhere.
+    fn after_backward(&mut self, stage: &Stage) -> Result<()> {
+        let _unused = stage;
         Ok(())
     }
 
     /// After the optimizer changed the parameters.
-    fn after_update(&mut self, parameters: &Parameters) -> Result<()> {
-        let _unused = parameters;
+    fn after_update(&mut self, stage: &Stage) -> Result<()> {
+        let _unused = stage;
         Ok(())
     }
 

@@ -149,7 +149,7 @@ impl Recording {
     }
 
     /// What a service of the step or of a batch answers: `logits`, `targets`, `target_rows`, `task_loss`, `attention_mask`, `label_mask`,
-    /// `image_features`, `text_features`, `teacher_logits`, `batch_loss`, `batch_logits`, `prompt_embeddings`.
+    /// `image_features`, `text_features`, `image_rows`, `row_stages`, `teacher_logits`, `batch_loss`, `batch_logits`, `prompt_embeddings`.
     pub fn supply(&self, service: &'static str, answer: &Tensor) {
         with(|world| world.supplied.insert(service, answer.raw().0 - 1));
     }

@@ -24,6 +24,7 @@ mod runs;
 mod score;
 mod score_run;
 mod setup;
+mod sketches;
 mod strict;
 mod support;
 mod tables;

@@ -49,7 +49,7 @@ impl Services for OneSite {
 }
 
 /// Values in `[-0.5, 0.5)` that differ from place to place.
-fn leaf(sizes: &[i64], start: u64) -> Tensor {
+pub(crate) fn leaf(sizes: &[i64], start: u64) -> Tensor {
     let count = sizes.iter().product::<i64>() as u64;
     let value = |place: u64| {
         let bits = (start + place).wrapping_mul(0x9E37_79B9_7F4A_7C15);

@@ -16,14 +16,14 @@ use crate::runs::{
 use crate::support::{Workspace, settings, shown};
 
 /// Starts a comparison in a process group of its own.
-fn start(workspace: &Workspace, arguments: &[&str]) -> Child {
+pub(crate) fn start(workspace: &Workspace, arguments: &[&str]) -> Child {
     let mut command = compare(workspace, arguments);
     command.env("COIN_HOST_CHECKPOINT_SECONDS", "0").process_group(0);
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("coin-host starts")
 }
 
 /// Ends all processes of a comparison at once.
-fn kill_group(mut child: Child) {
+pub(crate) fn kill_group(mut child: Child) {
     let group = format!("-{}", child.id());
     // A group that has just ended by itself is no failure of the test.
     let _ended = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
@@ -31,7 +31,7 @@ fn kill_group(mut child: Child) {
 }
 
 /// Waits until something holds, or until the comparison ends by itself.
-fn wait_until(child: &mut Child, what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn wait_until(child: &mut Child, what: &str, mut holds: impl FnMut() -> bool) {
     let since = Instant::now();
     while !holds() && child.try_wait().expect("a child").is_none() {
         assert!(since.elapsed() < Duration::from_secs(120), "{what} did not come about");
@@ -44,7 +44,7 @@ fn checkpoint(out: &Path, method: &str) -> PathBuf {
 }
 
 /// Stage and step of a cell's checkpoint; no step between stages. None without a checkpoint.
-fn position(out: &Path, method: &str) -> Option<(u64, Option<u64>)> {
+pub(crate) fn position(out: &Path, method: &str) -> Option<(u64, Option<u64>)> {
     let bytes = fs::read(checkpoint(out, method)).ok()?;
     let tensors = SafeTensors::deserialize(&bytes).expect("a checkpoint is never half written");
     let state: Value =

@@ -17,6 +17,8 @@ pub struct TrainingBatch {
     pub positions: Vec<i64>,
     /// `[K]`, int64: the token that each of `positions` has to predict.
     pub targets: Tensor,
+    /// References of the rows' samples, where a cell made the batch.
+    pub samples: Vec<u64>,
 }
 
 impl TrainingBatch {
@@ -61,6 +63,7 @@ impl TrainingBatch {
                 .f_to_device(device)?,
             positions,
             targets: Tensor::f_from_slice(&targets)?.f_to_device(device)?,
+            samples: Vec::new(),
         })
     }
 }

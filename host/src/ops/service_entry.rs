@@ -73,6 +73,8 @@ service_group! {
     fn task_loss() -> RawTensor = |services| services.task_loss();
     fn image_features() -> RawTensor = |services| services.image_features();
     fn text_features() -> RawTensor = |services| services.text_features();
+    fn image_rows() -> RawTensor = |services| services.image_rows();
+    fn row_stages() -> RawTensor = |services| services.row_stages();
     fn task_index() -> u64 = |services| services.task_index();
     fn add_term(name: Text, value: RawTensor) -> () = |services| services.add_term(name, &value);
     fn count(buffer: u64, delta: RawTensor) -> () = |services| services.count(buffer, &delta);

@@ -110,6 +110,12 @@ pub trait Services {
     fn text_features(&self) -> Result<Tensor> {
         refuse(&self.hook(), "text_features")
     }
+    fn image_rows(&self) -> Result<Tensor> {
+        refuse(&self.hook(), "image_rows")
+    }
+    fn row_stages(&self) -> Result<Tensor> {
+        refuse(&self.hook(), "row_stages")
+    }
     fn task_index(&self) -> Result<u64> {
         refuse(&self.hook(), "task_index")
     }

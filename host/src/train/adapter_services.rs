@@ -82,6 +82,7 @@ impl<'c> AdapterServices<'c> {
             *self.pass.input_ids.borrow_mut() = Some(input.input_ids.shallow_clone());
             *self.pass.images.borrow_mut() = input.images.as_ref().map(Images::shallow_clone);
             *self.pass.features.borrow_mut() = None;
+            *self.pass.text.borrow_mut() = None;
         }
         Ok(())
     }
@@ -214,10 +215,33 @@ impl Services for AdapterServices<'_> {
     fn text_features(&self) -> Result<Tensor> {
         self.client.need(Need::TextFeatures)?;
         self.whole_batch("text_features")?;
-        let ids = self.input_ids()?;
-        let mask = self.pass.prompt_mask.borrow();
-        let mask = mask.as_ref().context("no pass has begun")?;
-        self.open_rows(&describe::pooled_text(self.client.cell.world.backbone, &ids, self.batch, mask)?)
+        if self.pass.text.borrow().is_none() {
+            let (ids, mask) = (self.input_ids()?, self.pass.prompt_mask.borrow());
+            let mask = mask.as_ref().context("no pass has begun")?;
+            let pooled = describe::pooled_text(self.client.cell.world.backbone, &ids, self.batch, mask)?;
+            *self.pass.text.borrow_mut() = Some(pooled);
+        }
+        let text = self.pass.text.borrow();
+        self.open_rows(text.as_ref().context("no pass has begun")?)
+    }
+
+    fn image_rows(&self) -> Result<Tensor> {
+        self.whole_batch("image_rows")?;
+        let (ids, images) = (self.input_ids()?, self.pass.images.borrow());
+        let Some(images) = images.as_ref() else { return Ok(Tensor::f_from_slice::<i64>(&[])?) };
+        describe::image_rows(images, ids.size2()?.1)
+    }
+
+    fn row_stages(&self) -> Result<Tensor> {
+        self.whole_batch("row_stages")?;
+        let Some(batch) = self.batch else {
+            return Err(Unavailable(format!(
+                "`row_stages` is not available in {} while answering",
+                self.hook()
+            ))
+            .into());
+        };
+        describe::row_stages(self.client.cell, batch)
     }
 
     fn task_index(&self) -> Result<u64> {

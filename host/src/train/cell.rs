@@ -180,6 +180,13 @@ impl<'a> Cell<'a> {
         self.stages.get(self.position.get().stage).is_some_and(|tasks| tasks.contains(&task))
     }
 
+    /// The stage that a training sample belongs to.
+    pub fn stage_of(&self, sample: u64) -> Result<i64> {
+        let (task, _) = Cell::resolve(sample);
+        let stage = self.stages.iter().position(|tasks| tasks.contains(&task));
+        Ok(stage.context("a sample of a task that is not in the stream")? as i64)
+    }
+
     /// Tokens of the samples behind references.
     pub fn lengths(&self, references: &[u64]) -> Result<Vec<usize>> {
         let mut lengths = Vec::with_capacity(references.len());
@@ -262,7 +269,9 @@ impl<'a> Cell<'a> {
             .map(|(sample, features)| (&sample.example, features.as_ref()))
             .collect();
         let image_token = self.world.backbone.config().image_token_index;
-        TrainingBatch::new(&rows, image_token, self.world.pad_token(), self.world.backbone.device())
+        let (pad, device) = (self.world.pad_token(), self.world.backbone.device());
+        let batch = TrainingBatch::new(&rows, image_token, pad, device)?;
+        Ok(TrainingBatch { samples: references.to_vec(), ..batch })
     }
 
     /// Bytes of the replay buffer: tokens as 64-bit integers, pictures as the tower's input in 8 bits a channel, stored tensors.

@@ -87,13 +87,26 @@ pub(super) fn pooled_images(
             return Ok(Tensor::f_zeros([rows, width], (Kind::Float, backbone.device()))?);
         };
         let means = images.features.f_to_kind(Kind::Float)?.f_mean_dim(1i64, false, Kind::Float)?;
-        let (count, width) = means.size2()?;
-        let each = images.positions.size1()? / count;
-        let first = images.positions.f_view([count, each])?.f_select(1, 0)?;
-        let row = first.f_div_scalar_mode(columns, "floor")?;
+        let width = means.size2()?.1;
+        let row = image_rows(images, columns)?;
         let zeros = Tensor::f_zeros([rows, width], (Kind::Float, means.device()))?;
         Ok(zeros.f_index_copy(0, &row, &means)?)
     })
+}
+
+/// The row of each picture, `[n]`, in a batch of so many columns.
+pub(super) fn image_rows(images: &Images, columns: i64) -> Result<Tensor> {
+    let count = images.features.size3()?.0;
+    let each = images.positions.size1()? / count;
+    let first = images.positions.f_view([count, each])?.f_select(1, 0)?;
+    Ok(first.f_div_scalar_mode(columns, "floor")?)
+}
+
+/// The stage of each row's sample, `[B]`.
+pub(super) fn row_stages(cell: &Cell, batch: &TrainingBatch) -> Result<Tensor> {
+    let stages: Vec<i64> =
+        batch.samples.iter().map(|sample| cell.stage_of(*sample)).collect::<Result<_>>()?;
+    Ok(Tensor::f_from_slice(&stages)?.f_to_device(cell.world.backbone.device())?)
 }
 
 /// Mean embedding of each row's prompt tokens, `[B, d]`: neither pictures nor answers count.

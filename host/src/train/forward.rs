@@ -217,8 +217,9 @@ pub(super) struct PassState {
     pub(super) prompt_mask: RefCell<Option<Tensor>>,
     pub(super) input_ids: RefCell<Option<Tensor>>,
     pub(super) images: RefCell<Option<Images>>,
-    /// Pooled from these when somebody asks.
+    /// Pooled from these when somebody asks: pictures, prompts.
     pub(super) features: RefCell<Option<Tensor>>,
+    pub(super) text: RefCell<Option<Tensor>>,
     /// Where the columns of the batch went, if soft tokens were put between them.
     pub(super) shift: RefCell<Option<Shift>>,
 }

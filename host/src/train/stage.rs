@@ -259,10 +259,18 @@ fn compose(
         samples = chosen;
     }
     let replay = cell.replay.borrow();
-    let row = |&sample: &u64| RawRow { sample, slot: replay.slot_of(sample).map_or(-1, |slot| slot as i64) };
     let is_fresh = |sample: &u64| fresh.contains(sample) && cell.is_of_stage(*sample);
     report.fresh_rows += samples.iter().filter(|sample| is_fresh(sample)).count();
-    Ok(samples.iter().map(row).collect())
+    // A sample that the plan chose is no replayed one, though the buffer may hold it too.
+    let mut planned = fresh.to_vec();
+    let row = |sample: u64| match planned.iter().position(|fresh| *fresh == sample) {
+        Some(place) => {
+            planned.swap_remove(place);
+            RawRow { sample, slot: -1 }
+        }
+        None => RawRow { sample, slot: replay.slot_of(sample).map_or(-1, |slot| slot as i64) },
+    };
+    Ok(samples.into_iter().map(row).collect())
 }
 
 type Terms = Vec<(String, Tensor, bool)>;

@@ -254,6 +254,10 @@ impl Services for StrategyServices<'_> {
         self.pass("text_features")?.text_features(self.client.cell.world.backbone)
     }
 
+    fn row_stages(&self) -> Result<Tensor> {
+        describe::row_stages(self.client.cell, self.pass("row_stages")?.batch)
+    }
+
     fn task_index(&self) -> Result<u64> {
         Ok(self.client.cell.position.get().stage as u64)
     }

@@ -107,6 +107,10 @@ pub struct StepServices {
     pub image_features: extern "C" fn(Context) -> ApiResult<RawTensor>,
     /// Mean token embedding of each row's prompt, never of the answer `[B, d]` (needs `text_features`).
     pub text_features: extern "C" fn(Context) -> ApiResult<RawTensor>,
+    /// The row of each picture `[n]`, in the order in which the projector is shown them (adapters only).
+    pub image_rows: extern "C" fn(Context) -> ApiResult<RawTensor>,
+    /// The stage that the sample of each row belongs to `[B]` (training batches only).
+    pub row_stages: extern "C" fn(Context) -> ApiResult<RawTensor>,
     /// The task in the stream, from 0 (while answering: needs `task_id_at_test`).
     pub task_index: extern "C" fn(Context) -> ApiResult<u64>,
     /// Adds a named scalar to the loss from inside an adapter.

@@ -127,18 +127,18 @@ impl Strategy for Stress {
         }
     }
 
-    fn after_backward(&mut self, parameters: &Parameters) -> Result<()> {
+    fn after_backward(&mut self, stage: &Stage) -> Result<()> {
         if self.0.strike(Hook::AfterBackward)? == Spoil::Nan {
-            for parameter in parameters.trainable()? {
-                if let Some(gradient) = parameters.grad(parameter.id)? {
-                    parameters.set_grad(parameter.id, &gradient.mul_scalar(f64::NAN)?)?;
+            for parameter in stage.trainable()? {
+                if let Some(gradient) = stage.grad(parameter.id)? {
+                    stage.set_grad(parameter.id, &gradient.mul_scalar(f64::NAN)?)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn after_update(&mut self, _parameters: &Parameters) -> Result<()> {
+    fn after_update(&mut self, _stage: &Stage) -> Result<()> {
         self.0.strike(Hook::AfterUpdate)?;
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! A stage in two phases, checked from inside: the first trains one tensor on the first batch's worth of samples, the second everything
 //! on everything.
 
-use coin_plugin_api::{Parameters, Phase, Result, SampleRef, Stage, Strategy, ensure, state};
+use coin_plugin_api::{Phase, Result, SampleRef, Stage, Strategy, ensure, state};
 use serde::{Deserialize, Serialize};
 
 /// Steps of the first phase.
@@ -46,10 +46,10 @@ impl Strategy for Phased {
         Ok(fresh.to_vec())
     }
 
-    fn after_update(&mut self, parameters: &Parameters) -> Result<()> {
+    fn after_update(&mut self, stage: &Stage) -> Result<()> {
         let mut moved = Vec::new();
-        for info in parameters.trainable()? {
-            let (now, begin) = (parameters.value(info.id)?, parameters.snapshot_value(BEGIN, info.id)?);
+        for info in stage.trainable()? {
+            let (now, begin) = (stage.value(info.id)?, stage.snapshot_value(BEGIN, info.id)?);
             if now.to_floats()? != begin.to_floats()? {
                 moved.push(info.name);
             }

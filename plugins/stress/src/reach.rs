@@ -171,6 +171,7 @@ impl Adapter for Reacher {
             return Ok(adapted);
         }
         known.try_call("task_index", step.task_index())?;
+        known.try_call("row_stages", step.row_stages())?;
         known.try_call("label_mask", step.label_mask())?;
         known.try_call("target_rows", step.target_rows())?;
         known.try_call("task_loss", step.task_loss())?;

@@ -214,6 +214,12 @@ pub(super) fn step() -> StepServicesRef {
     extern "C" fn text_features(_: Context) -> ApiResult<RawTensor> {
         supplied("text_features")
     }
+    extern "C" fn image_rows(_: Context) -> ApiResult<RawTensor> {
+        supplied("image_rows")
+    }
+    extern "C" fn row_stages(_: Context) -> ApiResult<RawTensor> {
+        supplied("row_stages")
+    }
     extern "C" fn task_index(_: Context) -> ApiResult<u64> {
         call(|world| Ok(world.step.stage))
     }
@@ -254,6 +260,8 @@ pub(super) fn step() -> StepServicesRef {
         task_loss,
         image_features,
         text_features,
+        image_rows,
+        row_stages,
         task_index,
         add_term,
         count,

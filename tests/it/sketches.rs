@@ -1,0 +1,9 @@
+//! The methods that pull the border of plugins in all directions, as plugins, on the tiny backbone: each against its formula written
+//! with tch, alone and with another strategy, interrupted and gone on with. The plugins are those shipped and those in `tests/sketches`.
+
+mod formula;
+mod interruption;
+mod methods;
+mod native;
+mod strategies;
+mod stream;

@@ -1,0 +1,1 @@
+//! Holds no code: the plugins are the examples of this package.
