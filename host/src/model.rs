@@ -2,6 +2,7 @@
 
 pub mod backbone;
 pub mod cache;
+pub mod checkpoint;
 pub mod config;
 mod construction;
 pub mod decoder;
@@ -12,6 +13,7 @@ pub mod gguf;
 pub mod input;
 pub mod layout;
 pub mod merge;
+mod original;
 pub mod parameter;
 pub mod prefix;
 pub mod projector;
@@ -26,11 +28,12 @@ mod tests;
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use tch::{Device, Kind};
 
 pub use backbone::Backbone;
 pub use cache::KeyValueCache;
+pub use checkpoint::Checkpoint;
 pub use config::ModelConfig;
 pub use generation::{GenerationConfig, Prompt, generate};
 pub use input::{Images, ModelInput, Padding};
@@ -43,9 +46,5 @@ pub use tokenizer::Tokenizer;
 /// # Errors
 /// As [`Backbone::load`]; a tokenizer that is not the model's.
 pub fn load(folder: &Path, device: Device, kind: Kind) -> Result<(Backbone, Tokenizer)> {
-    let config = ModelConfig::read(&folder.join("config.json"))?;
-    let tokenizer = Tokenizer::load(folder)?;
-    // Before the weights, which take their time.
-    tokenizer.check(&config).with_context(|| folder.join("tokenizer.json").display().to_string())?;
-    Ok((Backbone::load(folder, device, kind)?, tokenizer))
+    Checkpoint::open(folder, None)?.load(device, kind)
 }

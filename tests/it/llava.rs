@@ -88,6 +88,7 @@ fn loaded(aspect: Aspect) -> Loaded {
     let (model, data, images) = (fixture("model"), fixture("data.json"), fixture("images"));
     let inputs = Inputs {
         model: &model,
+        vision_tower: None,
         data: &data,
         images: &images,
         aspect: Some(aspect),

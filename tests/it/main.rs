@@ -17,6 +17,7 @@ mod llava;
 mod loader;
 mod merge;
 mod moelora;
+mod original;
 mod protocol;
 mod published;
 mod resume;

@@ -9,6 +9,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import llava
+import original
 import training
 
 FOLDER = Path(__file__).resolve().parent.parent / "fixtures" / "llava"
@@ -19,6 +20,7 @@ def main():
     model, processor = llava.checkpoint(FOLDER / "model", "grouped")
     for name in ["generation_config.json", "chat_template.jinja", "tokenizer_config.json"]:
         (FOLDER / "model" / name).unlink(missing_ok=True)
+    original.write(FOLDER / "model", FOLDER / "original")
     records = llava.records(FOLDER)
     expected = {}
     answers = {}

@@ -126,6 +126,7 @@ fn config(request: &Request, threads: usize) -> RunConfig {
         references: Vec::new(),
         backbone: Backbone {
             path: Location::Folder(request.inputs.model.to_path_buf()),
+            vision_tower: None,
             shape: None,
             device: Device::Auto,
             dtype: request.dtype,

@@ -131,6 +131,9 @@ struct Merge {
     /// Folder of a LLaVA checkpoint
     #[arg(long, value_name = "FOLDER", requires = "adapter", required_unless_present = "run")]
     model: Option<PathBuf>,
+    /// Folder of its vision tower, if it is in LLaVA's own layout
+    #[arg(long, value_name = "FOLDER", requires = "model")]
+    vision_tower: Option<PathBuf>,
     /// A LoRA adapter for it, in PEFT's format
     #[arg(long, value_name = "FOLDER", requires = "model")]
     adapter: Option<PathBuf>,
@@ -152,12 +155,15 @@ impl Merge {
     fn run(&self) -> anyhow::Result<()> {
         if let Some((run, cell)) = self.run.as_deref().zip(self.cell.as_deref()) {
             let stage = merged::of_cell(run, cell, self.after.as_deref())?;
-            return match &stage.backbone {
-                Location::Folder(folder) => merge::merge(folder, &stage.changes, &stage.origin, &self.out),
+            let tower = stage.backbone.vision_tower.as_deref();
+            return match &stage.backbone.path {
+                Location::Folder(folder) => {
+                    merge::merge(folder, tower, &stage.changes, &stage.origin, &self.out)
+                }
                 Location::Builtin(_) => {
                     let folder = tempfile::tempdir().context("no temporary folder can be made")?;
                     Backbone::write_builtin_tiny(folder.path())?;
-                    merge::merge(folder.path(), &stage.changes, &stage.origin, &self.out)
+                    merge::merge(folder.path(), None, &stage.changes, &stage.origin, &self.out)
                 }
             };
         }
@@ -167,16 +173,19 @@ impl Merge {
         let origin =
             json!({"r": adapter.r, "lora_alpha": adapter.lora_alpha, "sha256": PeftAdapter::sha256(folder)?});
         let changes = adapter.changes().with_context(|| folder.display().to_string())?;
-        merge::merge(model, &changes, &origin, &self.out)
+        merge::merge(model, self.vision_tower.as_deref(), &changes, &origin, &self.out)
     }
 }
 
 /// A checkpoint and conversations for it.
 #[derive(Debug, Args)]
 pub(crate) struct InputArguments {
-    /// Folder of a LLaVA checkpoint in the Hugging Face layout
+    /// Folder of a LLaVA checkpoint, in the Hugging Face layout or in LLaVA's own
     #[arg(long, value_name = "FOLDER")]
     model: PathBuf,
+    /// Folder of the vision tower, for a checkpoint in LLaVA's own layout
+    #[arg(long, value_name = "FOLDER")]
+    vision_tower: Option<PathBuf>,
     /// Records in CoIN's training layout
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
@@ -211,6 +220,7 @@ impl InputArguments {
     pub(crate) fn inputs(&self) -> Inputs<'_> {
         Inputs {
             model: &self.model,
+            vision_tower: self.vision_tower.as_deref(),
             data: &self.data,
             images: &self.images,
             aspect: self.image_aspect.map(|aspect| match aspect {

@@ -15,7 +15,7 @@ use crate::data::manifest::{self, Manifest};
 use crate::data::task::Task;
 use crate::data::verify;
 use crate::files;
-use crate::model::Backbone;
+use crate::model::{Backbone, Checkpoint};
 use crate::quickstart;
 use crate::train::peft::PeftAdapter;
 
@@ -47,7 +47,7 @@ const RECORDS: usize = 4096;
 /// The content of everything that a run reads: files of the backbone byte by byte, train and test records as the dataset plugin gives
 /// them, pictures by path and size, embedded ones byte by byte, adapters that methods start from byte by byte.
 pub fn of(config: &RunConfig, parts: &Parts) -> Result<Vec<Content>> {
-    let mut contents = backbone(&config.backbone.path)?;
+    let mut contents = backbone(&config.backbone)?;
     for task in &parts.tasks {
         let configured = config.task(&task.name);
         let is_builtin = configured.is_some_and(|configured| matches!(configured.root, Location::Builtin(_)));
@@ -78,8 +78,8 @@ fn adapters(config: &RunConfig) -> Result<Vec<Content>> {
 }
 
 /// The files that a backbone is read from.
-pub(crate) fn backbone(location: &Location) -> Result<Vec<Content>> {
-    match location {
+pub(crate) fn backbone(backbone: &config::Backbone) -> Result<Vec<Content>> {
+    match &backbone.path {
         Location::Builtin(name) => {
             let mut hash = Sha256::new();
             Backbone::builtin_tiny_files().iter().for_each(|bytes| hash.update(bytes));
@@ -87,7 +87,7 @@ pub(crate) fn backbone(location: &Location) -> Result<Vec<Content>> {
         }
         Location::Folder(folder) => {
             let file = |path: &std::path::PathBuf| Ok(content(path.display().to_string(), file(path)?));
-            Backbone::files(folder)?.iter().map(file).collect()
+            Checkpoint::open(folder, backbone.vision_tower.as_deref())?.files()?.iter().map(file).collect()
         }
     }
 }
@@ -162,21 +162,29 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::model::config::tests::small;
 
     #[test]
     fn a_changed_file_of_a_backbone_is_the_only_one_that_changes() {
         let folder = tempfile::tempdir().unwrap();
         let weights = vec![7; 2 * files::BLOCK + 3];
+        let config = serde_json::to_string(&small()).unwrap();
         for (name, bytes) in
-            [("config.json", &b"{}"[..]), ("tokenizer.json", b"[]"), ("model.safetensors", &weights)]
+            [("config.json", config.as_bytes()), ("tokenizer.json", b"{}"), ("model.safetensors", &weights)]
         {
             fs::write(folder.path().join(name), bytes).unwrap();
         }
-        let location = Location::Folder(folder.path().to_path_buf());
+        let location = config::Backbone {
+            path: Location::Folder(folder.path().to_path_buf()),
+            vision_tower: None,
+            shape: None,
+            device: config::Device::Cpu,
+            dtype: config::Dtype::Float32,
+        };
         let before = backbone(&location).unwrap();
         assert_eq!(before[0].name, folder.path().join("config.json").display().to_string());
         // sha256 of `{}`.
-        assert!(before[0].sha256.starts_with("44136fa355b3678a"), "{before:?}");
+        assert!(before[1].sha256.starts_with("44136fa355b3678a"), "{before:?}");
         let mut changed = weights;
         changed[2 * files::BLOCK] = 8;
         fs::write(folder.path().join("model.safetensors"), changed).unwrap();

@@ -10,7 +10,7 @@ use crate::compare::content;
 use crate::compare::manifest::{FILE_NAME, Manifest};
 use crate::compare::plan::Plan;
 use crate::compare::world::{self, Shelf};
-use crate::config::{Device, Dtype, Location, RunConfig, StackEntry, nearest};
+use crate::config::{self, Device, Dtype, RunConfig, StackEntry, nearest};
 use crate::model::merge::{Change, Changes};
 use crate::model::{Backbone, weights};
 use crate::report::results::PluginUse;
@@ -21,7 +21,7 @@ use crate::train::parameters::HOST;
 /// A stage of a cell, folded.
 pub struct MergedStage {
     /// The backbone that the run began with.
-    pub backbone: Location,
+    pub backbone: config::Backbone,
     pub changes: Changes,
     /// Run, cell and stage, for the record.
     pub origin: Value,
@@ -63,7 +63,7 @@ pub fn of_cell(run: &Path, name: &str, after: Option<&str>) -> Result<MergedStag
         "cell {name} has no stage {stage} yet: {} is not there\nhint: `--after TASK` names an earlier one, `coin-host compare` goes on with the run",
         file.display()
     );
-    for now in content::backbone(&config.backbone.path)? {
+    for now in content::backbone(&config.backbone)? {
         let then = manifest.inputs.content.iter().find(|then| then.name == now.name);
         ensure!(
             then.is_none_or(|then| then.sha256 == now.sha256),
@@ -79,7 +79,7 @@ pub fn of_cell(run: &Path, name: &str, after: Option<&str>) -> Result<MergedStag
         .with_context(|| format!("cell {name}"))?;
     let sha256 = content::sha256(&file)?;
     let origin = json!({"run": config.name, "cell": name, "stage": stage, "after": tasks.get(stage), "sha256": sha256});
-    Ok(MergedStage { backbone: config.backbone.path, changes, origin })
+    Ok(MergedStage { backbone: config.backbone, changes, origin })
 }
 
 fn stage_file(run: &Path, cell: &str, stage: usize) -> PathBuf {

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::compare::plan::Plan;
 use crate::config::{Dtype, Location, RunConfig, Shape};
-use crate::model::ModelConfig;
+use crate::model::{Checkpoint, ModelConfig};
 use crate::report::format::{bytes, count, duration};
 
 /// Training and test items of CoIN's release by dataset. Those of VizWiz, Grounding, VQAv2 and OCR-VQA are known to about a tenth.
@@ -116,7 +116,8 @@ fn model(config: &RunConfig) -> Option<ModelConfig> {
     if let Location::Folder(folder) = &config.backbone.path
         && folder.join("config.json").is_file()
     {
-        return ModelConfig::read(&folder.join("config.json")).ok();
+        let checkpoint = Checkpoint::open(folder, config.backbone.vision_tower.as_deref());
+        return Some(checkpoint.ok()?.config().clone());
     }
     let (width, inner, layers, heads) = match config.backbone.shape? {
         Shape::Llava7b => (4_096, 11_008, 32, 32),

@@ -13,7 +13,7 @@ use crate::data::prompt::{Prompter, Template};
 use crate::data::source::Source;
 use crate::data::task::{Instruction, Pictures, Task};
 use crate::eval::scorer::{Metric, Scorer};
-use crate::model::{Backbone, Tokenizer};
+use crate::model::{Backbone, Checkpoint, Tokenizer};
 use crate::plugin::{Catalog, Dataset, Plugin, PluginError};
 use crate::quickstart;
 
@@ -37,7 +37,9 @@ pub fn backbone(config: &RunConfig) -> Result<(Backbone, Tokenizer)> {
             );
             Backbone::builtin_tiny(device, kind)
         }
-        Location::Folder(folder) => crate::model::load(folder, device, kind),
+        Location::Folder(folder) => {
+            Checkpoint::open(folder, config.backbone.vision_tower.as_deref())?.load(device, kind)
+        }
     }
 }
 
@@ -83,7 +85,8 @@ pub fn tasks(config: &RunConfig, backbone: &Backbone, shelf: &mut Shelf) -> Resu
             Location::Builtin(_) => Transform::tiny(),
             Location::Folder(folder) => {
                 let side = backbone.config().vision_config.image_size as u32;
-                let own = Transform::of_checkpoint(folder, side, None)?;
+                let checkpoint = Checkpoint::open(folder, config.backbone.vision_tower.as_deref())?;
+                let own = Transform::of_checkpoint(checkpoint.preparation().0, side, None)?;
                 // CoIN and LLaVA train on whole pictures, whatever CLIP's processor cuts off.
                 let aspect = if own.aspect == Aspect::Crop { Aspect::Pad } else { own.aspect };
                 Transform { aspect, ..own }

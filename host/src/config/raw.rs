@@ -53,6 +53,7 @@ pub enum RawReference {
 #[serde(deny_unknown_fields, default)]
 pub struct RawBackbone {
     pub path: Option<String>,
+    pub vision_tower: Option<String>,
     pub shape: Option<crate::config::Shape>,
     pub device: Option<String>,
     pub dtype: Option<crate::config::Dtype>,

@@ -137,6 +137,9 @@ impl Resolver<'_> {
         })?;
         Ok(Backbone {
             path: self.location("backbone.path", path)?,
+            vision_tower: (raw.vision_tower.as_deref())
+                .map(|path| self.absolute("backbone.vision_tower", Path::new(path)))
+                .transpose()?,
             shape: raw.shape,
             device,
             dtype: raw.dtype.unwrap_or(Dtype::Float32),

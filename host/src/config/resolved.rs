@@ -83,6 +83,9 @@ pub enum ReferenceKind {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Backbone {
     pub path: Location,
+    /// Folder of the vision tower, for a checkpoint in LLaVA's own layout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vision_tower: Option<PathBuf>,
     /// For estimates, where the checkpoint is not there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shape: Option<Shape>,

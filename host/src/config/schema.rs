@@ -110,6 +110,12 @@ pub const KEYS: &[Key] = &[
         "Checkpoint folder (config.json, safetensors, tokenizer.json) or an embedded backbone: `builtin:tiny`.",
     ),
     key(
+        "backbone.vision_tower",
+        Path,
+        Words("as `mm_vision_tower` in config.json says"),
+        "Folder of the vision tower, for a checkpoint in LLaVA's own layout, which has none in it.",
+    ),
+    key(
         "backbone.shape",
         Choice(&["llava-1.5-7b", "llava-1.5-13b"]),
         Words("that of the checkpoint"),

@@ -12,12 +12,14 @@ use crate::data::image::{Aspect, Transform};
 use crate::data::prompt::{Example, Prompter, Template};
 use crate::data::task::Pictures;
 use crate::model::input::Row;
-use crate::model::{Backbone, Frozen, ModelInput, Padding, Tokenizer, load, weights};
+use crate::model::{Backbone, Checkpoint, Frozen, ModelInput, Padding, Tokenizer, weights};
 
 /// A checkpoint and conversations for it, as a user names them.
 pub struct Inputs<'a> {
     /// Folder of the checkpoint.
     pub model: &'a Path,
+    /// Folder of the vision tower, for LLaVA's own layout.
+    pub vision_tower: Option<&'a Path>,
     /// File in CoIN's training layout.
     pub data: &'a Path,
     /// What its picture paths start from.
@@ -46,9 +48,11 @@ impl Inputs<'_> {
             "{} is not a folder\nhint: --images names what the records' picture paths start from",
             self.images.display()
         );
-        let (backbone, tokenizer) = load(self.model, self.device, self.kind)?;
-        let side = backbone.config().vision_config.image_size as u32;
-        let transform = Transform::of_checkpoint(self.model, side, self.aspect)?;
+        let checkpoint = Checkpoint::open(self.model, self.vision_tower)?;
+        let side = checkpoint.config().vision_config.image_size as u32;
+        let (folder, pads) = checkpoint.preparation();
+        let transform = Transform::of_checkpoint(folder, side, self.aspect.or(pads.then_some(Aspect::Pad)))?;
+        let (backbone, tokenizer) = checkpoint.load(self.device, self.kind)?;
         let pictures = Pictures { root: self.images.to_path_buf(), transform, blank: false };
         Ok(Loaded { folder: self.model.to_path_buf(), backbone, tokenizer, conversations, pictures })
     }

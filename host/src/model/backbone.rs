@@ -1,12 +1,13 @@
 //! A LLaVA model: vision tower, projector and decoder behind one interface, with frozen weights.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use tch::{Device, Kind, Tensor, no_grad};
 
 use super::cache::KeyValueCache;
+use super::checkpoint::Checkpoint;
 use super::config::ModelConfig;
 use super::decoder::Decoder;
 use super::input::ModelInput;
@@ -41,9 +42,7 @@ impl Backbone {
     ///
     /// A tensor that is missing, not expected or of another shape is an error that lists all of them.
     pub fn load(folder: &Path, device: Device, kind: Kind) -> Result<Backbone> {
-        let config = ModelConfig::read(&folder.join("config.json"))?;
-        let tensors = weights::load_folder(folder, &config, device, kind)?;
-        Backbone::from_tensors(config, tensors)
+        Checkpoint::open(folder, None)?.backbone(device, kind)
     }
 
     /// The same, from the bytes of `config.json` and of one safetensors file.
@@ -53,16 +52,7 @@ impl Backbone {
         Backbone::from_tensors(config, tensors)
     }
 
-    /// The files that a backbone, its tokenizer and the preparation of its pictures are read from.
-    pub fn files(folder: &Path) -> Result<Vec<PathBuf>> {
-        let mut files = vec![folder.join("config.json"), folder.join("tokenizer.json")];
-        let preparation = ["preprocessor_config.json", "processor_config.json"].map(|name| folder.join(name));
-        files.extend(preparation.into_iter().find(|path| path.is_file()));
-        files.extend(weights::files(folder)?);
-        Ok(files)
-    }
-
-    /// What takes their place for the quickstart's.
+    /// What takes the place of a checkpoint's files for the quickstart's.
     pub fn builtin_tiny_files() -> [&'static [u8]; 3] {
         [TINY_CONFIG.as_bytes(), TINY_TOKENIZER, TINY_WEIGHTS]
     }
@@ -227,6 +217,15 @@ impl Backbone {
         KeyValueCache::new(self.config.text_config.num_hidden_layers as usize, capacity)
     }
 
+    /// The ids, with another in the place of an image token that the embedding has no row for: visual tokens go there.
+    pub(crate) fn with_rows(&self, input_ids: &Tensor) -> Result<Tensor> {
+        let rows = self.config.text_config.vocab_size;
+        if self.config.image_token_index < rows {
+            return Ok(input_ids.shallow_clone());
+        }
+        Ok(input_ids.f_masked_fill(&input_ids.f_eq(self.config.image_token_index)?, 0)?)
+    }
+
     fn embed(
         &self,
         input: &ModelInput,
@@ -245,7 +244,7 @@ impl Backbone {
             "a sequence of {columns} tokens does not fit a model of {limit} positions\nhint: shorten the prompt or max_new_tokens"
         );
         hook.begin(&Pass { phase, input })?;
-        let embedded = self.decoder.embed(&input.input_ids)?;
+        let embedded = self.decoder.embed(&self.with_rows(&input.input_ids)?)?;
         let (rows, columns, width) = embedded.size3()?;
         let mut tokens = embedded.f_view([rows * columns, width])?;
         if let Some(images) = &input.images {

@@ -292,11 +292,11 @@ impl ModelConfig {
                 self.projector_scale_factor
             );
         }
+        // One beyond the vocabulary has no embedding, and needs none.
         ensure!(
-            (0..text.vocab_size).contains(&self.image_token_index),
-            "config.json: image_token_index {} is outside the vocabulary of {}",
-            self.image_token_index,
-            text.vocab_size
+            self.image_token_index >= 0,
+            "config.json: image_token_index is {}, and a token's id is not negative",
+            self.image_token_index
         );
         Ok(())
     }

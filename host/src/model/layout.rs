@@ -46,6 +46,21 @@ pub fn canonical(name: &str) -> String {
     name.to_owned()
 }
 
+/// The same for a checkpoint of a tower alone, of transformers' `CLIPModel` or `CLIPVisionModel`: none for what stands beside the tower.
+pub(super) fn of_tower(name: &str) -> Option<String> {
+    if ["text_model.", "text_projection.", "visual_projection.", "logit_scale"]
+        .iter()
+        .any(|part| name.starts_with(part))
+    {
+        return None;
+    }
+    let bare = ["embeddings.", "pre_layrnorm.", "encoder.", "post_layernorm."];
+    Some(match bare.iter().any(|part| name.starts_with(part)) {
+        true => format!("vision_tower.vision_model.{name}"),
+        false => canonical(name),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::config::tests::small;
@@ -85,6 +100,15 @@ mod tests {
         ] {
             assert_eq!(canonical(written), ours, "{written}");
         }
+    }
+
+    #[test]
+    fn a_tower_of_its_own_has_other_parts_beside_it() {
+        let ours = Some("vision_tower.vision_model.encoder.layers.0.mlp.fc1.bias".to_owned());
+        assert_eq!(of_tower("vision_model.encoder.layers.0.mlp.fc1.bias"), ours);
+        assert_eq!(of_tower("encoder.layers.0.mlp.fc1.bias"), ours);
+        assert_eq!(of_tower("text_model.encoder.layers.0.mlp.fc1.bias"), None);
+        assert_eq!(of_tower("logit_scale"), None);
     }
 
     #[test]

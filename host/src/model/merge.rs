@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sha2::Digest as _;
 use tch::{Kind, Tensor, no_grad};
 
-use super::config::ModelConfig;
+use super::checkpoint::Checkpoint;
 use super::construction::Construction;
 use super::layout::canonical;
 use super::weights;
@@ -48,23 +48,30 @@ impl Change {
     }
 }
 
-/// Writes the checkpoint of the folder `source` with `changes` to the new folder `out`: tensors under their names, in files as they were,
-/// in their element types; every other file as it is. `origin` is noted down beside what it was made from.
+/// Writes the checkpoint of the folder `source` with `changes` to the new folder `out`: tensors under their names, in files as they were
+/// (safetensors in place of `torch.save`'s), in their element types; every other file as it is. `origin` is noted down beside what it was made from.
 ///
 /// # Errors
 /// A change without a tensor or of another shape; a checkpoint that does not fit its `config.json`; a folder `out` that is there.
-pub fn merge(source: &Path, changes: &Changes, origin: &Value, out: &Path) -> Result<()> {
+pub fn merge(
+    source: &Path,
+    vision_tower: Option<&Path>,
+    changes: &Changes,
+    origin: &Value,
+    out: &Path,
+) -> Result<()> {
     ensure!(!changes.is_empty(), "there is nothing to merge: the adapter changes no tensor");
-    let config = ModelConfig::read(&source.join("config.json"))?;
-    let sources = weights::files(source)?;
+    let checkpoint = Checkpoint::open(source, vision_tower)?;
+    let sources = checkpoint.weights()?;
     let mut shapes = Vec::new();
     for path in &sources {
         shapes.extend(weights::shapes(path)?);
     }
-    weights::check_shapes(&config, &shapes).with_context(|| source.display().to_string())?;
+    weights::check_shapes(checkpoint.config(), &shapes, checkpoint.has_own_tower())
+        .with_context(|| source.display().to_string())?;
     check(changes, &shapes)?;
     let construction = Construction::begin(out)?;
-    let mut base = serde_json::Map::new();
+    let (mut base, mut map) = (serde_json::Map::new(), serde_json::Map::new());
     for path in &sources {
         let name = name(path)?;
         let tensors = weights::load_all(path)?
@@ -77,10 +84,16 @@ pub fn merge(source: &Path, changes: &Changes, origin: &Value, out: &Path) -> Re
                 None => Ok((written, tensor)),
             })
             .collect::<Result<BTreeMap<String, Tensor>>>()?;
-        weights::save_checkpoint(&construction.path().join(&name), &tensors)?;
+        let written = as_safetensors(&name);
+        weights::save_checkpoint(&construction.path().join(&written), &tensors)?;
+        map.extend(tensors.into_keys().map(|tensor| (tensor, Value::from(written.clone()))));
         let (_, sha256) =
             files::sha256(path).with_context(|| format!("{} cannot be read", path.display()))?;
         base.insert(name, format!("{:x}", sha256.finalize()).into());
+    }
+    if sources.len() > 1 {
+        construction
+            .write_json("model.safetensors.index.json", &json!({"metadata": {}, "weight_map": map}))?;
     }
     copy_others(source, construction.path())?;
     construction.write_json(MARKER, &json!({"base": base, "adapter": origin}))?;
@@ -110,15 +123,22 @@ fn check(changes: &Changes, shapes: &[(String, Vec<i64>)]) -> Result<()> {
     )
 }
 
-/// Configuration, tokenizer, card: what is no weights and not hidden. The index of the files stays true.
+/// What a file of weights is called that becomes one of safetensors.
+fn as_safetensors(name: &str) -> String {
+    match name.strip_suffix(".bin") {
+        Some(stem) => format!("{}.safetensors", stem.replacen("pytorch_model", "model", 1)),
+        None => name.to_owned(),
+    }
+}
+
+/// Configuration, tokenizer, card: what is no weights and not hidden.
 fn copy_others(source: &Path, to: &Path) -> Result<()> {
     let entries =
         std::fs::read_dir(source).with_context(|| format!("{} cannot be read", source.display()))?;
     for entry in entries {
         let path = entry?.path();
         let name = name(&path)?;
-        let is_weights =
-            [".safetensors", ".bin", ".bin.index.json", ".pt", ".pth", ".gguf", ".h5", ".msgpack"];
+        let is_weights = [".safetensors", ".bin", ".index.json", ".pt", ".pth", ".gguf", ".h5", ".msgpack"];
         if path.is_file() && !name.starts_with('.') && !is_weights.iter().any(|end| name.ends_with(end)) {
             std::fs::copy(&path, to.join(&name))
                 .with_context(|| format!("{} cannot be copied", path.display()))?;
@@ -169,7 +189,7 @@ mod tests {
             (SITE.to_owned(), Change::Add(change([16, 16], 0.5))),
             (projector.to_owned(), Change::Replace(change([16, 16], 3.0))),
         ]);
-        merge(source.path(), &changes, &json!("test"), &out).unwrap();
+        merge(source.path(), None, &changes, &json!("test"), &out).unwrap();
         let before = weights::load_all(&source.path().join("model.safetensors")).unwrap();
         let after = weights::load_all(&out.join("model.safetensors")).unwrap();
         assert_eq!(before.len(), after.len());
@@ -191,7 +211,7 @@ mod tests {
         };
         assert_eq!(names(&out), ["config.json", "merged.json", "model.safetensors", "tokenizer.json"]);
         assert_eq!(names(place.path()), ["merged"]);
-        let again = merge(source.path(), &changes, &json!("test"), &out).unwrap_err().to_string();
+        let again = merge(source.path(), None, &changes, &json!("test"), &out).unwrap_err().to_string();
         assert!(again.contains("there already") && again.contains("hint:"), "{again}");
     }
 
@@ -203,12 +223,12 @@ mod tests {
             (SITE.to_owned(), Change::Add(change([16, 15], 0.5))),
             ("language_model.model.layers.9.mlp.up_proj.weight".to_owned(), Change::Add(change([2, 2], 1.0))),
         ]);
-        let error = merge(source.path(), &changes, &json!("test"), &out).unwrap_err().to_string();
+        let error = merge(source.path(), None, &changes, &json!("test"), &out).unwrap_err().to_string();
         for said in ["layers.9.mlp.up_proj.weight: the checkpoint has no", "[16, 15], and [16, 16]", "hint:"]
         {
             assert!(error.contains(said), "{said}: {error}");
         }
-        assert!(merge(source.path(), &Changes::new(), &json!("test"), &out).is_err());
+        assert!(merge(source.path(), None, &Changes::new(), &json!("test"), &out).is_err());
         assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0);
     }
 }

@@ -19,7 +19,11 @@ impl Tokenizer {
     pub fn load(folder: &Path) -> Result<Tokenizer> {
         let path = folder.join("tokenizer.json");
         let bytes = std::fs::read(&path).with_context(|| {
-            format!("{} cannot be read\nhint: a backbone is a folder with config.json, tokenizer.json and safetensors files", path.display())
+            let hint = match folder.join("tokenizer.model").is_file() {
+                true => "tokenizer.model beside it is sentencepiece's, which is not read; transformers converts it: `AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)`, or take tokenizer.json of the language model that the checkpoint was made from",
+                false => "a backbone is a folder with config.json, tokenizer.json and safetensors files",
+            };
+            format!("{} cannot be read\nhint: {hint}", path.display())
         })?;
         Tokenizer::from_bytes(&bytes).with_context(|| path.display().to_string())
     }
@@ -33,10 +37,18 @@ impl Tokenizer {
         Ok(Tokenizer { inner })
     }
 
+    /// The id of the image token, which is added where the tokenizer has none.
+    pub(super) fn with_image_token(&mut self) -> Result<i64> {
+        let token = tokenizers::AddedToken::from(IMAGE_TOKEN, true).normalized(false);
+        self.inner.add_special_tokens(&[token]);
+        self.id(IMAGE_TOKEN)
+    }
+
     /// Whether the tokenizer belongs to a model: every id has an embedding, and the image token is one of its added tokens.
     pub fn check(&self, config: &ModelConfig) -> Result<()> {
         let rows = config.text_config.vocab_size;
-        let last = self.inner.get_vocab(true).into_values().max().map_or(-1, i64::from);
+        let ids = self.inner.get_vocab(true).into_values().map(i64::from);
+        let last = ids.filter(|&id| id != config.image_token_index).max().unwrap_or(-1);
         ensure!(
             last < rows,
             "the tokenizer has ids up to {last}, and the model's embedding has {rows} rows\nhint: tokenizer.json and the weights must come from the same checkpoint"

@@ -1,13 +1,15 @@
 //! Weights that PyTorch before 1.6 saved: three pickles for the format, one for the table of tensors, one for the order of the
 //! storages, then the storages. The pickles are read as data, by a machine that knows a state dictionary and nothing else.
 
+pub mod archive;
 mod pickle;
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use pickle::{Element, Machine, Storage, TensorReference, Value};
+pub use pickle::Element;
+use pickle::{Machine, Storage, TensorReference, Value};
 
 const MAGIC: i128 = 119_547_037_146_038_801_333_356;
 const PROTOCOL: i128 = 1001;
@@ -54,7 +56,12 @@ pub fn read(bytes: &[u8]) -> Result<BTreeMap<String, Stored>> {
     let data = bytes.get(position..).unwrap_or_default();
     let storages = storages(&tensors, &order, data).with_context(|| format!("the storages\n{HINT}"))?;
     let mut read = BTreeMap::new();
-    for (name, tensor) in tensors.iter().filter(|(_, tensor)| tensor.storage.element == Element::Float) {
+    for (name, tensor) in tensors.iter().filter(|(_, tensor)| tensor.storage.element != Element::Long) {
+        ensure!(
+            tensor.storage.element == Element::Float,
+            "tensor `{name}` is {:?}, and only float32 is read from PyTorch's old form",
+            tensor.storage.element
+        );
         let storage = storages.get(&*tensor.storage.key).context("a storage that is not in the file")?;
         let values = gather(tensor, storage).with_context(|| format!("tensor `{name}`\n{HINT}"))?;
         read.insert(name.to_string(), Stored { shape: tensor.shape.clone(), values });
@@ -93,19 +100,11 @@ fn storages<'a>(
 
 /// The elements of a tensor in the order of its indices.
 fn gather(tensor: &TensorReference, storage: &[u8]) -> Result<Vec<f32>> {
-    let TensorReference { shape, strides, offset, storage: described } = tensor;
-    let elements = &described.elements;
-    ensure!(shape.len() == strides.len(), "{} sizes and {} strides", shape.len(), strides.len());
-    let count = shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size));
-    let count = count.filter(|count| count <= elements).context("it is larger than its storage")?;
+    let TensorReference { shape, strides, offset, .. } = tensor;
+    let count = tensor.check()?;
     if count == 0 {
         return Ok(Vec::new());
     }
-    let last = shape
-        .iter()
-        .zip(strides)
-        .try_fold(*offset, |last, (size, stride)| last.checked_add((size - 1).checked_mul(*stride)?));
-    ensure!(last.is_some_and(|last| last < *elements), "it reaches beyond its storage");
     let mut values = Vec::with_capacity(count);
     let mut index = vec![0usize; shape.len()];
     let mut place = *offset;

@@ -1,4 +1,4 @@
-//! Weights on disk: safetensors files, one or many with an index, read through a memory map.
+//! Weights on disk: safetensors files, or those of `torch.save`, one or many with an index, read through a memory map.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,8 +11,10 @@ use safetensors::{Dtype, SafeTensors, View};
 use tch::{Device, Kind, Tensor};
 
 use super::config::ModelConfig;
-use super::layout::canonical;
+use super::layout::{canonical, of_tower};
 use super::parameter::{is_unused, parameters};
+use super::torch_file::Element;
+use super::torch_file::archive::{Archive, Strided};
 use crate::files;
 
 /// Why the tensors of a checkpoint are not those of the configuration.
@@ -49,14 +51,81 @@ pub fn load_folder(
     device: Device,
     kind: Kind,
 ) -> Result<BTreeMap<String, Tensor>> {
-    let mut tensors = BTreeMap::new();
+    load_files(&files(folder)?, &[], config, device, kind)
+}
+
+/// The same from files, and the tensors of the vision tower that they have not from those of a tower's own checkpoint.
+pub(super) fn load_files(
+    files: &[PathBuf],
+    tower: &[PathBuf],
+    config: &ModelConfig,
+    device: Device,
+    kind: Kind,
+) -> Result<BTreeMap<String, Tensor>> {
+    let mut tensors: BTreeMap<String, Tensor> = BTreeMap::new();
     let mut checker = Checker::new(config);
-    for path in files(folder)? {
-        let bytes = map(&path)?;
-        read(&bytes, &mut checker, &mut tensors, device, kind).with_context(|| unreadable(&path))?;
+    for (path, is_tower) in
+        files.iter().map(|path| (path, false)).chain(tower.iter().map(|path| (path, true)))
+    {
+        each(path, &mut |written, shape, read| {
+            let name = if is_tower { of_tower(written) } else { Some(canonical(written)) };
+            let Some(name) = name.filter(|name| !is_tower || !tensors.contains_key(name)) else {
+                return Ok(());
+            };
+            if checker.admit(&name, written, shape) {
+                let tensor = read().with_context(|| format!("tensor `{written}`"))?;
+                tensors.insert(name, tensor.f_to_device(device)?.f_to_kind(kind)?);
+            }
+            Ok(())
+        })?;
     }
-    checker.finish().with_context(|| folder.display().to_string())?;
+    let folder =
+        || files.first().and_then(|file| file.parent()).unwrap_or(Path::new(".")).display().to_string();
+    checker.finish().with_context(folder)?;
     Ok(tensors)
+}
+
+/// Takes name, shape and, when called, contents of a tensor.
+type Visit<'v> = dyn FnMut(&str, &[i64], &mut dyn FnMut() -> Result<Tensor>) -> Result<()> + 'v;
+
+/// Calls `body` with name, shape and contents, if it wants them, of every tensor of a safetensors file, or of one that `torch.save`
+/// wrote.
+fn each(path: &Path, body: &mut Visit) -> Result<()> {
+    let bytes = map(path)?;
+    if path.extension().is_none_or(|extension| extension != "bin") {
+        let file = SafeTensors::deserialize(&bytes).with_context(|| unreadable(path))?;
+        for (name, view) in file.iter() {
+            let shape: Vec<i64> = view.shape().iter().map(|&size| size as i64).collect();
+            body(name, &shape, &mut || tensor(&view)).with_context(|| unreadable(path))?;
+        }
+        return Ok(());
+    }
+    let mut file = Archive::open(&bytes).with_context(|| path.display().to_string())?;
+    let shapes: Vec<(String, Vec<i64>)> = file
+        .shapes()
+        .map(|(name, shape)| (name.to_owned(), shape.iter().map(|&size| size as i64).collect()))
+        .collect();
+    for (place, (name, shape)) in shapes.iter().enumerate() {
+        body(name, shape, &mut || strided(&file.read(place)?)).with_context(|| path.display().to_string())?;
+    }
+    Ok(())
+}
+
+fn strided(stored: &Strided) -> Result<Tensor> {
+    let kind = match stored.element {
+        Element::Double => Kind::Double,
+        Element::Float => Kind::Float,
+        Element::Half => Kind::Half,
+        Element::BFloat16 => Kind::BFloat16,
+        Element::Long => Kind::Int64,
+    };
+    let sizes = |sizes: &[usize]| sizes.iter().map(|&size| size as i64).collect::<Vec<i64>>();
+    let elements = (stored.bytes.len() / stored.element.size()) as i64;
+    let storage = Tensor::f_from_data_size(&stored.bytes, &[elements], kind)?;
+    let view =
+        storage.f_as_strided(&sizes(&stored.shape)[..], &sizes(&stored.strides)[..], stored.offset as i64)?;
+    // A copy: the storage may be larger.
+    Ok(view.f_contiguous()?.f_clone(&view)?)
 }
 
 /// The same from the bytes of one safetensors file.
@@ -73,27 +142,38 @@ pub fn load_bytes(
     Ok(tensors)
 }
 
-/// Every tensor of a safetensors file as it is, on the CPU, without a configuration to check against.
+/// Every tensor of a file of weights as it is, on the CPU, without a configuration to check against.
 pub fn load_all(path: &Path) -> Result<BTreeMap<String, Tensor>> {
-    let bytes = map(path)?;
-    let file = SafeTensors::deserialize(&bytes).with_context(|| unreadable(path))?;
-    file.iter().map(|(name, view)| Ok((name.to_owned(), tensor(&view)?))).collect()
+    let mut tensors = BTreeMap::new();
+    each(path, &mut |name, _, read| {
+        tensors.insert(name.to_owned(), read()?);
+        Ok(())
+    })?;
+    Ok(tensors)
 }
 
-/// Name and shape of every tensor of a safetensors file.
+/// Name and shape of every tensor of a file of weights.
 pub(super) fn shapes(path: &Path) -> Result<Vec<(String, Vec<i64>)>> {
-    let bytes = map(path)?;
-    let file = SafeTensors::deserialize(&bytes).with_context(|| unreadable(path))?;
-    let shape = |view: &TensorView| view.shape().iter().map(|&size| size as i64).collect();
-    Ok(file.iter().map(|(name, view)| (name.to_owned(), shape(&view))).collect())
+    let mut shapes = Vec::new();
+    each(path, &mut |name, shape, _| {
+        shapes.push((name.to_owned(), shape.to_vec()));
+        Ok(())
+    })?;
+    Ok(shapes)
 }
 
-/// Whether tensors of these shapes, by the names that files give them, are those of `config`.
-pub(super) fn check_shapes(config: &ModelConfig, shapes: &[(String, Vec<i64>)]) -> Result<(), Mismatch> {
+/// Whether tensors of these shapes, by the names that files give them, are those of `config`; those of the vision tower may be
+/// elsewhere where `has_own_tower` does not hold.
+pub(super) fn check_shapes(
+    config: &ModelConfig,
+    shapes: &[(String, Vec<i64>)],
+    has_own_tower: bool,
+) -> Result<(), Mismatch> {
     let mut checker = Checker::new(config);
     for (written, shape) in shapes {
         checker.admit(&canonical(written), written, shape);
     }
+    checker.open.retain(|name, _| has_own_tower || !name.starts_with("vision_tower."));
     checker.finish()
 }
 
@@ -213,14 +293,21 @@ fn read(
     Ok(())
 }
 
-/// The safetensors files of a checkpoint, in the order of their names.
+/// The files of weights of a checkpoint, in the order of their names: safetensors, else what `torch.save` wrote.
 pub fn files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let (single, index) = (folder.join("model.safetensors"), folder.join("model.safetensors.index.json"));
-    if single.is_file() {
-        return Ok(vec![single]);
+    let mut index = folder.join("model.safetensors.index.json");
+    for single in ["model.safetensors", "pytorch_model.bin"] {
+        let many = folder.join(format!("{single}.index.json"));
+        if folder.join(single).is_file() {
+            return Ok(vec![folder.join(single)]);
+        }
+        if many.is_file() {
+            index = many;
+            break;
+        }
     }
     let text = std::fs::read_to_string(&index).with_context(|| {
-        format!("{} holds neither model.safetensors nor model.safetensors.index.json\nhint: convert the checkpoint to safetensors", folder.display())
+        format!("{} holds neither model.safetensors nor model.safetensors.index.json\nhint: it must hold the weights: safetensors, or pytorch_model.bin and its index", folder.display())
     })?;
     #[derive(serde::Deserialize)]
     struct Index {

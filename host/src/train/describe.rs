@@ -149,7 +149,8 @@ fn embedded_prompt(
         text = text.f_logical_and(&batch.labels.f_eq(IGNORED)?)?;
     }
     let weights = text.f_to_kind(Kind::Float)?;
-    let embedded = Tensor::f_embedding(&embedding.f_to_kind(Kind::Float)?, input_ids, -1, false, false)?;
+    let ids = backbone.with_rows(input_ids)?;
+    let embedded = Tensor::f_embedding(&embedding.f_to_kind(Kind::Float)?, &ids, -1, false, false)?;
     Ok((embedded.f_mul(&weights.f_unsqueeze(2)?)?, weights))
 }
 

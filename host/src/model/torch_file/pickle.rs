@@ -1,5 +1,5 @@
 //! A machine for Python's pickle format, protocol 2, that executes nothing: it knows the operations that a state dictionary is
-//! written with, and three names it may refer to. Everything else is refused.
+//! written with, and a few names it may refer to. Everything else is refused.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -42,8 +42,11 @@ pub(super) enum Name {
 
 /// Element type of a storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Element {
+pub enum Element {
+    Double,
     Float,
+    Half,
+    BFloat16,
     Long,
 }
 
@@ -65,11 +68,32 @@ pub(super) struct TensorReference {
 }
 
 impl Element {
-    pub(super) fn size(self) -> usize {
+    /// In bytes.
+    pub fn size(self) -> usize {
         match self {
+            Element::Half | Element::BFloat16 => 2,
             Element::Float => 4,
-            Element::Long => 8,
+            Element::Double | Element::Long => 8,
         }
+    }
+}
+
+impl TensorReference {
+    /// How many elements it has, all of them within its storage.
+    pub(super) fn check(&self) -> Result<usize> {
+        let TensorReference { shape, strides, offset, storage } = self;
+        ensure!(shape.len() == strides.len(), "{} sizes and {} strides", shape.len(), strides.len());
+        let count = shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size));
+        let count =
+            count.filter(|count| *count <= storage.elements).context("it is larger than its storage")?;
+        if count > 0 {
+            let last = shape
+                .iter()
+                .zip(strides)
+                .try_fold(*offset, |last, (size, stride)| last.checked_add((size - 1).checked_mul(*stride)?));
+            ensure!(last.is_some_and(|last| last < storage.elements), "it reaches beyond its storage");
+        }
+        Ok(count)
     }
 }
 
@@ -304,7 +328,10 @@ impl<'a> Machine<'a> {
         self.stack.push(Value::Name(match (&*module, &*name) {
             ("collections", "OrderedDict") => Name::OrderedDictionary,
             ("torch._utils", "_rebuild_tensor_v2") => Name::RebuildTensor,
+            ("torch", "DoubleStorage") => Name::Storage(Element::Double),
             ("torch", "FloatStorage") => Name::Storage(Element::Float),
+            ("torch", "HalfStorage") => Name::Storage(Element::Half),
+            ("torch", "BFloat16Storage") => Name::Storage(Element::BFloat16),
             ("torch", "LongStorage") => Name::Storage(Element::Long),
             _ => bail!("the name `{module}.{name}` is not one that weights need, and is refused"),
         }));
@@ -342,7 +369,7 @@ fn sizes(value: &Value) -> Result<Vec<usize>> {
     tuple.items.iter().map(size).collect()
 }
 
-/// `("storage", type, key, location, elements, None)`
+/// `("storage", type, key, location, elements, None)`; since PyTorch 1.6 without the last
 fn storage(id: &Value) -> Result<Storage> {
     let Value::Tuple(tuple) = id else { bail!("a storage without a description") };
     match &tuple.items[..] {
@@ -352,8 +379,8 @@ fn storage(id: &Value) -> Result<Storage> {
             Value::Text(key),
             Value::Text(_),
             Value::Integer(elements),
-            Value::None,
-        ] if &**word == "storage" => {
+            end @ ..,
+        ] if matches!(end, [] | [Value::None]) && &**word == "storage" => {
             Ok(Storage { key: Rc::clone(key), element: *element, elements: usize::try_from(*elements)? })
         }
         _ => bail!("a storage with a description that is not PyTorch's"),
