@@ -3,6 +3,7 @@
 mod adapter;
 mod bad_input;
 mod bench;
+mod builds;
 mod built;
 mod cli;
 mod compare;
