@@ -39,15 +39,27 @@ impl Need {
         }
     }
 
+    /// Every need that this version knows.
+    pub const ALL: [Need; 8] = [
+        Need::StageData,
+        Need::Teacher,
+        Need::ImageFeatures,
+        Need::TextFeatures,
+        Need::Replay,
+        Need::TaskIdAtTest,
+        Need::CallOp,
+        Need::ReplacesTaskLoss,
+    ];
+
     /// Whether every protocol grants it.
     pub fn granted_by_default(self) -> bool {
         matches!(self, Need::StageData | Need::Teacher | Need::ImageFeatures | Need::TextFeatures)
     }
 }
 
-/// What a plugin says of itself: name, version, what is in it, what it needs, its default configuration.
+/// What a plugin says of itself: name, version, what is in it, what it needs, its default configuration. Later versions may say more,
+/// which this one leaves out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Description {
     /// Unique in a run: lower-case letters, digits and hyphens.
     pub name: String,

@@ -10,6 +10,7 @@ pub struct ParameterId(pub u64);
 
 /// A part of the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Part {
     /// Language model.
     Language,
@@ -21,6 +22,7 @@ pub enum Part {
 
 /// A linear of the model that an adapter may change: `output = input W^T + bias`.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Site {
     /// Its number in the model.
     pub index: usize,
@@ -38,6 +40,7 @@ pub struct Site {
 
 /// Sizes of the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Model {
     /// Width of the language model.
     pub hidden_size: i64,

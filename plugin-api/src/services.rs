@@ -13,6 +13,7 @@ pub struct SampleRef(pub u64);
 
 /// A registered tensor as strategies see it, those of other plugins and of the projector too.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ParameterInfo {
     /// Its number.
     pub id: ParameterId,
@@ -252,6 +253,7 @@ impl Drop for Batch {
 
 /// A filled slot of the replay buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Slot {
     /// Its number, which stays until it is removed.
     pub slot: u64,

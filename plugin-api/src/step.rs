@@ -8,6 +8,7 @@ use crate::tensor::{Tensor, host, received, received_optional};
 
 /// What a forward pass is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PassPhase {
     /// A training batch: gradients, dropout.
     Train,
@@ -23,6 +24,7 @@ pub enum PassPhase {
 
 /// A row of a training batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Row {
     /// The sample.
     pub sample: SampleRef,

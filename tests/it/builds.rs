@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use coin_host::plugin::discover::library_file;
+use coin_host::plugin::verify::sha256;
+
 use crate::built;
 use crate::runs::{SMALL, compare, metrics, reference, succeed, workspace};
 
@@ -43,11 +46,8 @@ fn trains_the_same(folder: PathBuf) {
     ));
     let out = workspace.path().join("out");
     let manifest = std::fs::read_to_string(out.join("manifest.json")).expect("manifest.json");
-    let bytes = std::fs::read(folder.join("liblora.so")).expect("the library");
-    assert!(
-        manifest.contains(&coin_host::plugin::verify::sha256(&bytes)),
-        "another library was loaded: {manifest}"
-    );
+    let bytes = std::fs::read(folder.join(library_file("lora"))).expect("the library");
+    assert!(manifest.contains(&sha256(&bytes)), "another library was loaded: {manifest}");
     assert_eq!(metrics(&out, "lora"), metrics(&reference().0, "lora"));
 }
 

@@ -17,7 +17,7 @@ pub fn grants(protocol: &Protocol) -> BTreeSet<Need> {
         Need::ReplacesTaskLoss => protocol.replaces_task_loss,
         need => need.granted_by_default(),
     };
-    ALL.into_iter().filter(granted).collect()
+    Need::ALL.into_iter().filter(granted).collect()
 }
 
 /// Refuses a plugin that needs what is not granted.
@@ -43,17 +43,6 @@ pub fn check(name: &str, version: &str, needs: &[Need], grants: &BTreeSet<Need>)
         ),
     ))
 }
-
-const ALL: [Need; 8] = [
-    Need::StageData,
-    Need::Teacher,
-    Need::ImageFeatures,
-    Need::TextFeatures,
-    Need::Replay,
-    Need::TaskIdAtTest,
-    Need::CallOp,
-    Need::ReplacesTaskLoss,
-];
 
 fn meaning(need: Need) -> &'static str {
     match need {
@@ -98,7 +87,7 @@ mod tests {
     #[test]
     fn every_need_is_granted_by_default_or_by_a_key() {
         let default = grants(&protocol());
-        for need in ALL {
+        for need in Need::ALL {
             assert_eq!(need.granted_by_default(), default.contains(&need), "{}", need.name());
             assert_eq!(need.granted_by_default(), key(need).is_none(), "{}", need.name());
         }
@@ -109,7 +98,7 @@ mod tests {
             replaces_task_loss: true,
             ..protocol()
         };
-        assert_eq!(grants(&all).len(), ALL.len());
+        assert_eq!(grants(&all).len(), Need::ALL.len());
         let some = Protocol { replay_samples_per_task: 1, ..protocol() };
         assert!(grants(&some).contains(&Need::Replay));
     }

@@ -10,9 +10,9 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
 
 use abi_stable::library::{AbiHeaderRef, LibHeader};
-use coin_plugin_api::Description;
 use coin_plugin_api::abi::load::{Age, check};
 use coin_plugin_api::abi::{API_VERSION, ApiVersion, PluginRef};
+use coin_plugin_api::{Description, Need};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 
 use super::verify::Image;
@@ -57,9 +57,26 @@ fn agree(header: &'static LibHeader) -> Result<Loaded, String> {
     let text = module.describe()()
         .into_result()
         .map_err(|error| format!("its description failed: {}\n{BUILD_AGAIN}", error.message))?;
-    let description = toml::from_str(text.as_str())
-        .map_err(|error| format!("its description cannot be read: {}\n{BUILD_AGAIN}", error.message()))?;
-    Ok(Loaded { module, description, api, age })
+    Ok(Loaded { module, description: described(text.as_str())?, api, age })
+}
+
+/// Reads what a plugin says of itself, which may be more than this host knows of.
+///
+/// # Errors
+/// It is no description, or needs something that this host does not know, and so cannot grant.
+pub fn described(text: &str) -> Result<Description, String> {
+    toml::from_str(text).map_err(|error| {
+        let table: toml::Table = toml::from_str(text).unwrap_or_default();
+        let needs = table.get("needs").and_then(toml::Value::as_array).into_iter().flatten();
+        let unknown = |need: &&str| Need::ALL.iter().all(|known| known.name() != *need);
+        match needs.filter_map(toml::Value::as_str).find(unknown) {
+            Some(need) => format!(
+                "it needs `{need}`, which this host does not know\nhint: get a later coin-host; this one speaks api {}",
+                spoken()
+            ),
+            None => format!("its description cannot be read: {}\n{BUILD_AGAIN}", error.message()),
+        }
+    })
 }
 
 /// Whether this host speaks a version of the border: the same major version.
@@ -176,6 +193,24 @@ mod tests {
         let other = check_api("2.0.0").expect_err("another major version");
         assert!(other.starts_with("built for api 2.0.0, this host speaks 1.0\nhint: "), "{other}");
         assert!(check_api("x").is_err());
+    }
+
+    #[test]
+    fn a_description_may_say_more_but_not_need_more_than_this_host_knows() {
+        let text = |needs: &str, more: &str| {
+            format!(
+                "name = \"a\"\nversion = \"0.1.0\"\napi = \"1.7\"\nmethod = true\ndatasets = []\nneeds = {needs}\n{more}\n[defaults]\nr = 8\n"
+            )
+        };
+        let read = described(&text("[\"replay\"]", "languages = [\"fr\"]")).expect("a later description");
+        assert_eq!((read.needs, read.api.as_str()), (vec![Need::Replay], "1.7"));
+        let error = described(&text("[\"replay\", \"clairvoyance\"]", "")).expect_err("an unknown need");
+        assert!(
+            error.starts_with("it needs `clairvoyance`, which this host does not know\nhint: "),
+            "{error}"
+        );
+        let error = described(&text("3", "")).expect_err("no list");
+        assert!(error.starts_with("its description cannot be read: "), "{error}");
     }
 
     #[test]
