@@ -137,6 +137,14 @@ impl Strategy for Keeper {
         Ok(Vec::new())
     }
 
+    fn after_backward(&mut self, stage: &Stage) -> Result<()> {
+        self.try_stage(stage)
+    }
+
+    fn after_update(&mut self, stage: &Stage) -> Result<()> {
+        self.try_stage(stage)
+    }
+
     fn before_eval(&mut self, _parameters: &Parameters) -> Result<()> {
         self.known.lock().told.clear();
         if let Some(batch) = &self.batch {
@@ -171,6 +179,7 @@ impl Adapter for Reacher {
             return Ok(adapted);
         }
         known.try_call("task_index", step.task_index())?;
+        known.try_call("row_stages", step.row_stages())?;
         known.try_call("row_stages", step.row_stages())?;
         known.try_call("label_mask", step.label_mask())?;
         known.try_call("target_rows", step.target_rows())?;
