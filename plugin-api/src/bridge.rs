@@ -1,12 +1,14 @@
 //! From the author's traits to the objects of the border. Every call runs under the guard.
 
+use std::path::PathBuf;
+
 use abi_stable::sabi_trait::TD_Opaque;
-use abi_stable::std_types::{ROption, RSlice, RStr, RVec};
+use abi_stable::std_types::{ROption, RSlice, RStr, RString, RVec};
 
 use crate::abi::{
     AdapterBox, ApiResult, Context, DatasetBox, RawAdapter, RawAdapter_TO, RawDataset, RawDataset_TO,
     RawDatasetDescription, RawPhase, RawPrefix, RawRecord, RawStrategy, RawStrategy_TO, RawTensor, RawTerm,
-    RawVerification, StrategyBox,
+    StrategyBox,
 };
 use crate::adapter::{Adapter, PrefixPlace};
 use crate::dataset::{Dataset, Record, Split};
@@ -169,14 +171,18 @@ impl RawDataset for DatasetBridge {
         })
     }
 
-    fn verify(&self) -> ApiResult<RawVerification> {
+    fn files(&self) -> ApiResult<RVec<RString>> {
         guard(|| {
-            let verification = self.0.verify()?;
-            Ok(RawVerification {
-                counts: verification.counts.iter().map(|count| *count as u64).collect(),
-                problems: verification.problems.into_iter().map(Into::into).collect(),
-            })
+            let text = |path: PathBuf| match path.into_os_string().into_string() {
+                Ok(path) => Ok(path.into()),
+                Err(path) => Err(Error::new(format!("the path {} is no text", path.display()))),
+            };
+            self.0.files()?.into_iter().map(text).collect()
         })
+    }
+
+    fn verify(&self) -> ApiResult<RVec<RString>> {
+        guard(|| Ok(self.0.verify()?.into_iter().map(Into::into).collect()))
     }
 
     fn score(&self, prediction: RStr<'_>, record: RawRecord) -> ApiResult<ROption<f64>> {
@@ -202,6 +208,7 @@ impl From<Record> for RawRecord {
             instruction: record.instruction.map(Into::into).into(),
             options: record.options.into_iter().map(Into::into).collect(),
             answers: record.answers.into_iter().map(Into::into).collect(),
+            target: record.target.map(Into::into).into(),
             bbox: record.bbox.map(|bbox| bbox.to_vec()).unwrap_or_default().into(),
             size: record.size.map(|size| size.to_vec()).unwrap_or_default().into(),
         }
@@ -217,6 +224,7 @@ impl From<RawRecord> for Record {
             instruction: raw.instruction.into_option().map(Into::into),
             options: raw.options.into_iter().map(Into::into).collect(),
             answers: raw.answers.into_iter().map(Into::into).collect(),
+            target: raw.target.into_option().map(Into::into),
             bbox: raw.bbox.as_slice().try_into().ok(),
             size: raw.size.as_slice().try_into().ok(),
         }

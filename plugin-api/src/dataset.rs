@@ -1,5 +1,7 @@
 //! Datasets: records of a task, read from a lab's own files.
 
+use std::path::PathBuf;
+
 use crate::error::Result;
 
 /// A part of a dataset. Where the source has no validation part, the dataset sets a fixed part of train aside.
@@ -28,10 +30,6 @@ impl Split {
 /// up to the question that [`Record::answers`] answers.
 pub const TURN: char = '\u{1e}';
 
-/// A line of [`Verification::problems`] that begins with this names a file that was read, relative to the task's root folder. It is no
-/// problem: the host notes the file's content.
-pub const FILE_READ: &str = "file: ";
-
 /// One question.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Record {
@@ -48,6 +46,8 @@ pub struct Record {
     pub options: Vec<String>,
     /// Accepted answers; the first is the training target.
     pub answers: Vec<String>,
+    /// The one answer that the benchmark's own script compares with, where it is none of `answers`.
+    pub target: Option<String>,
     /// Box `x1, y1, x2, y2` in `0..1` of the picture.
     pub bbox: Option<[f64; 4]>,
     /// Width and height of the picture in pixels.
@@ -65,15 +65,6 @@ pub struct DatasetDescription {
     pub answer_form: String,
 }
 
-/// What a check of the files found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Verification {
-    /// Records of train, val and test.
-    pub counts: [usize; 3],
-    /// Problems, one line each: missing and damaged files, duplicate ids, ..; and the files that were read ([`FILE_READ`]).
-    pub problems: Vec<String>,
-}
-
 /// Reads the records of one task. Called from several threads at once.
 pub trait Dataset: Send + Sync + 'static {
     /// What it is.
@@ -85,8 +76,17 @@ pub trait Dataset: Send + Sync + 'static {
     /// Records `start..end` of a split, in the order of the files.
     fn records(&self, split: Split, start: usize, end: usize) -> Result<Vec<Record>>;
 
-    /// Counts and problems of the files.
-    fn verify(&self) -> Result<Verification>;
+    /// The files that records are read from, below the task's root folder or absolute. A run notes their content, so that a changed one
+    /// is found without reading its records; where none are named, it reads them all.
+    fn files(&self) -> Result<Vec<PathBuf>> {
+        Ok(Vec::new())
+    }
+
+    /// What is wrong with the data beyond what reading the records shows, one line each. Who checks data reads every record and looks at
+    /// every picture besides.
+    fn verify(&self) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
 
     /// A score in `0..=1`, where no metric of the host fits.
     fn score(&self, prediction: &str, record: &Record) -> Result<Option<f64>> {

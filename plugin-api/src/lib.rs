@@ -75,7 +75,7 @@ pub use abi_stable;
 
 pub use abi::{API_VERSION, ApiVersion, DType, ErrorCode, Operation, operations};
 pub use adapter::{Adapter, Prefix, PrefixPlace};
-pub use dataset::{Dataset, DatasetDescription, FILE_READ, Record, Split, TURN, Verification};
+pub use dataset::{Dataset, DatasetDescription, Record, Split, TURN};
 pub use description::{Description, Need};
 pub use error::{Error, Result};
 pub use export::{Config, Method, OpenDataset};

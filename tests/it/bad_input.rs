@@ -172,7 +172,7 @@ fn a_run_does_not_go_on_with_other_data() {
     let changed = seen(&workspace, &one);
     assert!(changed.starts_with("exit: 2\n"), "{changed}");
     assert!(
-        changed.contains("out began with other content of test records of task imagenet: sha256 "),
+        changed.contains("out began with other content of Instructions_Original/ImageNet/test.json of task imagenet: sha256 "),
         "{changed}"
     );
 

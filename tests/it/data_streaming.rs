@@ -1,6 +1,7 @@
 //! A stage on many records begins without reading them all.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -14,7 +15,7 @@ use coin_host::model::Backbone;
 use coin_host::train::build::build;
 use coin_host::train::cell::World;
 use coin_host::train::stage;
-use coin_plugin_api::{DatasetDescription, Record, Split, Verification};
+use coin_plugin_api::{DatasetDescription, Record, Split};
 use tch::{Device, Kind};
 
 use crate::built;
@@ -52,8 +53,12 @@ impl Source for &'static Counted {
         Ok((start..end).map(record).collect())
     }
 
-    fn verify(&self) -> anyhow::Result<Verification> {
-        Ok(Verification::default())
+    fn files(&self) -> anyhow::Result<Vec<PathBuf>> {
+        Ok(Vec::new())
+    }
+
+    fn verify(&self) -> anyhow::Result<Vec<String>> {
+        Ok(Vec::new())
     }
 
     fn score(&self, _prediction: &str, _record: &Record) -> anyhow::Result<Option<f64>> {

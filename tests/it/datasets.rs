@@ -4,7 +4,7 @@ use coin_host::config::{Plugins, Trust};
 use coin_host::plugin::Catalog;
 use coin_host::plugin::discover::Surroundings;
 use coin_host::quickstart;
-use coin_plugin_api::{FILE_READ, Split};
+use coin_plugin_api::Split;
 
 use crate::built;
 
@@ -32,12 +32,8 @@ fn all_eight_tasks_of_the_quickstart_are_read_and_found_sound() {
         let dataset =
             plugin.open_dataset(name, root.path(), &toml::Table::new()).expect("a task of the quickstart");
         assert_eq!(dataset.describe().expect("a description").metric, metric);
-        let found = dataset.verify().expect("files to check");
-        let problems: Vec<_> = found.problems.iter().filter(|line| !line.starts_with(FILE_READ)).collect();
-        assert_eq!(problems, [""; 0], "{name}");
         let counts =
             [Split::Train, Split::Val, Split::Test].map(|split| dataset.len(split).expect("files to read"));
-        assert_eq!(counts, found.counts, "{name}");
         assert_eq!(
             (counts[0] + counts[1], counts[2]),
             (quickstart::tasks::TRAIN_ITEMS, quickstart::tasks::TEST_ITEMS)

@@ -1,7 +1,9 @@
 //! A file of conversations as the records of a task.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, bail, ensure};
-use coin_plugin_api::{DatasetDescription, Record, Split, Verification};
+use coin_plugin_api::{DatasetDescription, Record, Split};
 
 use crate::data::conversation::Conversation;
 use crate::data::source::Source;
@@ -47,7 +49,11 @@ impl Source for FileRecords {
         Ok(self.0[start..end].to_vec())
     }
 
-    fn verify(&self) -> Result<Verification> {
+    fn files(&self) -> Result<Vec<PathBuf>> {
+        Ok(Vec::new())
+    }
+
+    fn verify(&self) -> Result<Vec<String>> {
         bail!("a file of conversations is checked when it is read")
     }
 

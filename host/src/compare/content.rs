@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use coin_plugin_api::{Record, Split};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -13,7 +14,6 @@ use crate::compare::world::{self, Parts};
 use crate::config::{self, Location, RunConfig};
 use crate::data::manifest::{self, Manifest};
 use crate::data::task::Task;
-use crate::data::verify;
 use crate::files;
 use crate::model::{Backbone, Checkpoint};
 use crate::quickstart;
@@ -41,20 +41,23 @@ impl Content {
 
 const OF_METHOD: &str = " of method ";
 
-/// Records that are asked for at once.
-const RECORDS: usize = 4096;
+/// Pictures of a split that are looked at.
+const PICTURES: usize = 4096;
 
-/// The content of everything that a run reads: files of the backbone byte by byte, train and test records as the dataset plugin gives
-/// them, pictures by path and size, embedded ones byte by byte, adapters that methods start from byte by byte.
+/// The content of everything that a run reads: files of the backbone and of the records byte by byte, pictures by path and size, embedded
+/// ones byte by byte, adapters that methods start from byte by byte. Of a split with many pictures [`PICTURES`] are looked at, evenly
+/// spaced: training begins without a pass over all records. Where a dataset does not name its files, that pass is made.
 pub fn of(config: &RunConfig, parts: &Parts) -> Result<Vec<Content>> {
     let mut contents = backbone(&config.backbone)?;
     for task in &parts.tasks {
         let configured = config.task(&task.name);
-        let is_builtin = configured.is_some_and(|configured| matches!(configured.root, Location::Builtin(_)));
+        let is_builtin = configured.is_some_and(|task| matches!(task.root, Location::Builtin(_)));
+        let records = records(task)?;
         if let Some(configured) = configured.filter(|_| !is_builtin) {
-            against_manifest(&task.name, configured, &task.pictures.root)?;
+            against_manifest(task, configured, &records)?;
         }
-        contents.extend(records(task, is_builtin)?);
+        contents.extend(records);
+        contents.push(pictures(task, is_builtin)?);
     }
     contents.extend(adapters(config)?);
     Ok(contents)
@@ -103,16 +106,18 @@ fn file(path: &Path) -> Result<Sha256> {
 }
 
 /// Holds the annotation files of a task against the manifest of `coin-host data verify`, where its root has one.
-fn against_manifest(name: &str, task: &config::Task, root: &Path) -> Result<()> {
-    let path = root.join(manifest::FILE_NAME);
+fn against_manifest(task: &Task, configured: &config::Task, contents: &[Content]) -> Result<()> {
+    let path = task.pictures.root.join(manifest::FILE_NAME);
     let manifest = Manifest::read(&path)?;
-    let key = manifest::key(&task.dataset, &world::dataset_keys(name, task)?);
+    let key = manifest::key(&configured.dataset, &world::dataset_keys(&task.name, configured)?);
     for known in manifest.tasks.get(&key).into_iter().flat_map(|content| &content.files) {
-        let found = verify::file(root, &known.path)?;
+        let name = named(Path::new(&known.path), task);
+        let Some(found) = contents.iter().find(|content| content.name == name) else { continue };
         ensure!(
             found.sha256 == known.sha256,
-            "task {name}: {} is not what {} has: sha256 {}, then {}\nhint: `coin-host data verify` says more, and with `--update` takes a change that is meant",
-            root.join(&known.path).display(),
+            "task {}: {} is not what {} has: sha256 {}, then {}\nhint: `coin-host data verify` says more, and with `--update` takes a change that is meant",
+            task.name,
+            task.pictures.root.join(&known.path).display(),
             path.display(),
             found.sha256,
             known.sha256
@@ -121,36 +126,53 @@ fn against_manifest(name: &str, task: &config::Task, root: &Path) -> Result<()> 
     Ok(())
 }
 
-fn records(task: &Task, pictures_are_embedded: bool) -> Result<Vec<Content>> {
-    let (mut contents, mut pictures) = (Vec::new(), BTreeSet::new());
-    for (split, name) in [(Split::Train, "train"), (Split::Test, "test")] {
-        let count = task.source.len(split)?;
-        let mut hash = Sha256::new();
-        for start in (0..count).step_by(RECORDS) {
-            for record in task.source.records(split, start, count.min(start + RECORDS))? {
-                hash.update(line(&record));
-                pictures.extend(record.image);
-            }
-        }
-        contents.push(content(format!("{name} records of task {}", task.name), hash));
+/// What a file of a task's records is called.
+fn named(file: &Path, task: &Task) -> String {
+    format!("{} of task {}", file.display(), task.name)
+}
+
+/// The files that the records come from, or the records themselves where nobody says which those are.
+fn records(task: &Task) -> Result<Vec<Content>> {
+    let files = task.source.files()?;
+    if !files.is_empty() {
+        let root = &task.pictures.root;
+        let hashes: Vec<Sha256> =
+            files.par_iter().map(|path| file(&root.join(path))).collect::<Result<_>>()?;
+        let named = files.iter().map(|path| named(path, task));
+        return Ok(named.zip(hashes).map(|(name, hash)| content(name, hash)).collect());
     }
+    let one = |(split, name): (Split, &str)| {
+        let mut hash = Sha256::new();
+        task.each_record(split, &mut |record| hash.update(line(&record)))?;
+        Ok(content(format!("{name} records of task {}", task.name), hash))
+    };
+    [(Split::Train, "train"), (Split::Test, "test")].into_iter().map(one).collect()
+}
+
+fn pictures(task: &Task, are_embedded: bool) -> Result<Content> {
     let mut hash = Sha256::new();
-    if pictures_are_embedded {
+    if are_embedded {
         hash.update(quickstart::content_hash());
     } else {
+        let mut pictures = BTreeSet::new();
+        for split in [Split::Train, Split::Test] {
+            let count = task.source.len(split)?;
+            let looked_at = count.min(PICTURES);
+            let numbers: Vec<usize> = (0..looked_at).map(|at| at * count / looked_at).collect();
+            pictures.extend(task.records(split, &numbers)?.into_iter().filter_map(|record| record.image));
+        }
         for path in &pictures {
             // One that is not there is named when it is needed.
             let size = std::fs::metadata(task.pictures.root.join(path)).ok().map(|picture| picture.len());
             hash.update(format!("{}\n", json!([path, size])));
         }
     }
-    contents.push(content(format!("pictures of task {}", task.name), hash));
-    Ok(contents)
+    Ok(content(format!("pictures of task {}", task.name), hash))
 }
 
 fn line(record: &Record) -> String {
-    let Record { id, image, question, instruction, options, answers, bbox, size } = record;
-    format!("{}\n", json!([id, image, question, instruction, options, answers, bbox, size]))
+    let Record { id, image, question, instruction, options, answers, target, bbox, size } = record;
+    format!("{}\n", json!([id, image, question, instruction, options, answers, target, bbox, size]))
 }
 
 fn content(name: String, hash: Sha256) -> Content {
@@ -202,6 +224,7 @@ mod tests {
             instruction: Some("One word.".into()),
             options: vec!["cat".into(), "dog".into()],
             answers: vec!["dog".into()],
+            target: Some("hound".into()),
             bbox: Some([0.0, 0.25, 0.5, 1.0]),
             size: Some([4, 3]),
         };
@@ -213,6 +236,7 @@ mod tests {
             |record: &mut Record| record.instruction = None,
             |record: &mut Record| record.options.swap(0, 1),
             |record: &mut Record| record.answers.clear(),
+            |record: &mut Record| record.target = None,
             |record: &mut Record| record.bbox = Some([0.0, 0.25, 0.5, 0.75]),
             |record: &mut Record| record.size = None,
         ] {

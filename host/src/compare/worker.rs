@@ -6,6 +6,7 @@ use std::io::{BufRead, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use coin_plugin_api::Split;
 
 use crate::compare::cell_run::{CellRun, Ended, Progress, scored};
 use crate::compare::content;
@@ -18,7 +19,7 @@ use crate::compare::stop::Stop;
 use crate::compare::world::{self, Parts, Shelf};
 use crate::config::{RunConfig, StackEntry};
 use crate::eval::answering::{self, Answer, Engine};
-use crate::eval::blind::Blind;
+use crate::eval::blind::{Blind, Seen};
 use crate::eval::questions::{self, KeptQuestion};
 use crate::model::Frozen;
 use crate::ops::set_compute_device;
@@ -295,10 +296,12 @@ fn zero_shot(
         let answers = engine.answer(task, prompter, &Frozen, &mut seen)?;
         answering::write(&folder.join("predictions").join(format!("{}.jsonl", task.name)), &answers)?;
         items.push(answers.len() as u64);
-        let train = task.references(coin_plugin_api::Split::Train, None)?;
+        let mut seen = Seen::default();
+        task.each_record(Split::Train, &mut |record| {
+            seen.add(task.metric, record.question, record.answers, record.bbox);
+        })?;
         let test = task.questions(evaluation.limit)?;
-        let blind =
-            Blind::fit(task.metric, train.iter().map(|(question, reference)| (question.as_str(), reference)));
+        let blind = Blind::fit(seen);
         let usual: Vec<Answer> = test
             .iter()
             .map(|question| {

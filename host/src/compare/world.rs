@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use coin_plugin_api::{DatasetDescription, Record, Split, Verification};
+use coin_plugin_api::{DatasetDescription, Record, Split};
 use tch::{Device, Kind};
 
 use crate::config::{self, Dtype, Location, RunConfig};
@@ -204,7 +204,11 @@ impl Source for PluginSource {
         Ok(self.0.records(split, start..end)?)
     }
 
-    fn verify(&self) -> Result<Verification> {
+    fn files(&self) -> Result<Vec<PathBuf>> {
+        Ok(self.0.files()?)
+    }
+
+    fn verify(&self) -> Result<Vec<String>> {
         Ok(self.0.verify()?)
     }
 

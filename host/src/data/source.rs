@@ -1,7 +1,9 @@
 //! Where records come from: a dataset plugin, seen without its plugin.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
-use coin_plugin_api::{DatasetDescription, Record, Split, Verification};
+use coin_plugin_api::{DatasetDescription, Record, Split};
 
 /// Reads the records of one task.
 pub trait Source: Send + Sync {
@@ -19,8 +21,11 @@ pub trait Source: Send + Sync {
     /// Records `start..end` of a split.
     fn records(&self, split: Split, start: usize, end: usize) -> Result<Vec<Record>>;
 
-    /// Counts and problems of the files.
-    fn verify(&self) -> Result<Verification>;
+    /// The files that records are read from, below the task's root folder or absolute; none where the source does not say.
+    fn files(&self) -> Result<Vec<PathBuf>>;
+
+    /// Problems that the records do not show, one line each.
+    fn verify(&self) -> Result<Vec<String>>;
 
     /// A score of the dataset's own, in `0..=1`.
     fn score(&self, prediction: &str, record: &Record) -> Result<Option<f64>>;

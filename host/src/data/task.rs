@@ -17,6 +17,8 @@ use crate::data::source::Source;
 use crate::eval::scorer::{Metric, Reference, Scorer, score};
 use crate::model::Backbone;
 
+/// Records that are read together where all are.
+const READ_TOGETHER: usize = 4096;
 /// Pictures that are decoded together.
 const DECODED_TOGETHER: usize = 64;
 /// Bytes of vision features that are kept between batches; those of LLaVA 1.5 take 1.2 MB a picture at half precision.
@@ -112,12 +114,7 @@ impl Task {
                 prompt: self.instruction.prompt(&record, self.place(Split::Test, number)),
                 id: record.id.clone(),
                 image: record.image.clone(),
-                reference: Reference {
-                    answers: record.answers.clone(),
-                    options: record.options.clone(),
-                    bbox: record.bbox,
-                    size: record.size,
-                },
+                reference: Reference::of(&record),
                 record,
             })
             .collect())
@@ -142,23 +139,14 @@ impl Task {
         Place { seed: 0, task: &self.name, split, number }
     }
 
-    /// Question and reference of all records of a split, for the blind baseline.
-    pub fn references(&self, split: Split, limit: Option<usize>) -> Result<Vec<(String, Reference)>> {
+    /// Calls `see` with every record of a split, in order; a block of them is held at a time.
+    pub fn each_record(&self, split: Split, see: &mut dyn FnMut(Record)) -> Result<()> {
         let count = self.source.len(split)?;
-        let count = limit.map_or(count, |limit| limit.min(count));
-        let records = self.source.records(split, 0, count)?;
-        Ok(records
-            .into_iter()
-            .map(|record| {
-                let reference = Reference {
-                    answers: record.answers,
-                    options: record.options,
-                    bbox: record.bbox,
-                    size: record.size,
-                };
-                (record.question, reference)
-            })
-            .collect())
+        for start in (0..count).step_by(READ_TOGETHER) {
+            let end = count.min(start + READ_TOGETHER);
+            self.source.records(split, start, end)?.into_iter().for_each(&mut *see);
+        }
+        Ok(())
     }
 
     /// Makes sure that the vision features of these pictures are there. Pictures are decoded on rayon threads.
@@ -203,7 +191,8 @@ impl Task {
         Ok(features.shallow_clone())
     }
 
-    fn records(&self, split: Split, numbers: &[usize]) -> Result<Vec<Record>> {
+    /// Records with these numbers, in this order.
+    pub fn records(&self, split: Split, numbers: &[usize]) -> Result<Vec<Record>> {
         // Runs of neighbours are read in one call.
         let mut order: Vec<usize> = (0..numbers.len()).collect();
         order.sort_by_key(|&place| numbers[place]);

@@ -1,21 +1,28 @@
 //! The check of a task's data: records by the dataset's adapter, pictures here, files by their sha256.
 
-use std::collections::HashSet;
+mod faults;
+
+use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Range;
 use std::path::{Component, Path};
 
 use anyhow::{Context, Result};
-use coin_plugin_api::{FILE_READ, Record, Split};
+use coin_plugin_api::Split;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::data::header::{self, Fault};
+use self::faults::{Fault, faults};
+use crate::data::header;
 use crate::data::source::Source;
 use crate::files;
 
-/// Records that are asked for at once.
-const RECORDS: usize = 1024;
+/// Records that are asked for at once, and how many times as many are held.
+const RECORDS: usize = 512;
+const BLOCKS: usize = 32;
+/// Lines of a kind of problem before the rest is only counted.
+const SHOWN: usize = 20;
 /// Pictures that are listed; more are counted.
 const LISTED: usize = 1000;
 
@@ -84,97 +91,183 @@ impl Verified {
     }
 }
 
-/// Checks a task's data below its root. Pictures are looked at by header and end, or decoded if `full`.
+/// Checks a task's data below its root: every record and its picture on all threads, each file by its sha256. Pictures are looked at by
+/// header and end, or decoded if `full`.
 ///
 /// # Errors
-/// The adapter cannot check, or a file that it read cannot be read again.
+/// The adapter cannot check, or a file that it reads is there and cannot be read.
 pub fn verify(source: &dyn Source, root: &Path, full: bool) -> Result<Verified> {
-    let found = source.verify()?;
-    let mut verified = Verified { counts: found.counts, ..Verified::default() };
-    for line in found.problems {
-        match line.strip_prefix(FILE_READ) {
-            Some(path) => verified.content.files.push(file(root, path)?),
-            None => verified.problems.push(line),
-        }
-    }
-    let mut pictures = Pictures {
-        root,
-        full,
-        seen: HashSet::new(),
-        paths: Sha256::new(),
-        contents: Sha256::new(),
-        verified: &mut verified,
-    };
-    // What the adapter has named already is not said again.
-    let named = !pictures.verified.problems.is_empty();
-    for split in [Split::Train, Split::Val, Split::Test] {
-        let count = source.len(split).unwrap_or_else(|fault| {
-            if !named {
-                pictures.verified.problems.push(format!("split {split:?}: {fault:#}").to_lowercase());
-            }
-            0
-        });
-        let mut unread = 0;
-        for start in (0..count).step_by(RECORDS) {
-            let end = count.min(start + RECORDS);
-            let records = source.records(split, start, end).unwrap_or_else(|_| {
-                let one = |number| source.records(split, number, number + 1).unwrap_or_default();
-                (start..end).flat_map(one).collect()
-            });
-            unread += (end - start).saturating_sub(records.len());
-            pictures.add(&records);
-        }
-        if unread > 0 && !named {
-            pictures.verified.problems.push(format!("{unread} of {count} records of a split cannot be read"));
-        }
-    }
-    let (paths, contents) = (pictures.paths, pictures.contents);
-    verified.content.pictures.sha256 = format!("{:x}", paths.finalize());
-    verified.content.pictures.contents_sha256 = full.then(|| format!("{:x}", contents.finalize()));
+    let there: Vec<_> = source.files()?.into_iter().filter(|path| root.join(path).exists()).collect();
+    let hashed = || there.par_iter().map(|path| file(root, path)).collect::<Result<Vec<_>>>();
+    let (files, checked) = rayon::join(hashed, || check(source, root, full));
+    let mut verified = checked?;
+    verified.content.files = files?;
     Ok(verified)
 }
 
-struct Pictures<'a> {
-    root: &'a Path,
-    full: bool,
-    /// Hashes of the paths that were looked at: half a million paths themselves take ten times as much.
-    seen: HashSet<u64>,
-    paths: Sha256,
-    contents: Sha256,
-    verified: &'a mut Verified,
+fn check(source: &dyn Source, root: &Path, full: bool) -> Result<Verified> {
+    let mut verified = Verified::default();
+    let mut problems = Problems::default();
+    for problem in source.verify()? {
+        problems.add("source", problem);
+    }
+    let mut pictures = Pictures::default();
+    for (place, split) in [Split::Train, Split::Val, Split::Test].into_iter().enumerate() {
+        let count = match source.len(split) {
+            Ok(count) => count,
+            // Two splits may come from one damaged file.
+            Err(error) => {
+                problems.add("file", format!("{error:#}"));
+                continue;
+            }
+        };
+        verified.counts[place] = count;
+        let mut ids = HashSet::new();
+        let blocks: Vec<usize> = (0..count).step_by(RECORDS).collect();
+        for some in blocks.chunks(BLOCKS) {
+            let read = some.par_iter().map(|&start| block(source, split, start..count.min(start + RECORDS)));
+            // In the order of the records, whoever was first.
+            for block in read.collect::<Vec<_>>() {
+                block.unread.into_iter().for_each(|why| problems.add("unreadable", why));
+                for (record, fault) in block.faults {
+                    problems.add(fault.kind, format!("{} record `{record}`: {}", split.name(), fault.what));
+                }
+                for (id, record) in block.ids {
+                    if !ids.insert(id) {
+                        let what = "the id stands in an earlier record too";
+                        problems.add("duplicate", format!("{} record `{record}`: {what}", split.name()));
+                    }
+                }
+                pictures.see(block.images);
+            }
+            pictures.check(root, full, &mut verified);
+        }
+    }
+    verified.problems = problems.lines();
+    verified.content.pictures.sha256 = format!("{:x}", pictures.paths.finalize());
+    verified.content.pictures.contents_sha256 = full.then(|| format!("{:x}", pictures.contents.finalize()));
+    Ok(verified)
 }
 
-impl Pictures<'_> {
-    fn add(&mut self, records: &[Record]) {
-        let mut new: Vec<&str> = Vec::new();
-        for image in records.iter().filter_map(|record| record.image.as_deref()) {
-            let mut hasher = DefaultHasher::new();
-            image.hash(&mut hasher);
-            if self.seen.insert(hasher.finish()) {
-                new.push(image);
+/// What is kept of a block of records.
+#[derive(Default)]
+struct Block {
+    /// Hash and text of each id.
+    ids: Vec<(u64, String)>,
+    /// Hash and path of each picture.
+    images: Vec<(u64, String)>,
+    /// By the record's id.
+    faults: Vec<(String, Fault)>,
+    /// Why records cannot be read.
+    unread: Vec<String>,
+}
+
+fn block(source: &dyn Source, split: Split, range: Range<usize>) -> Block {
+    let mut block = Block::default();
+    let records = source.records(split, range.start, range.end).unwrap_or_else(|_| {
+        // One by one, to name those that are at fault.
+        let mut one = |number| match source.records(split, number, number + 1) {
+            Ok(records) => records,
+            Err(error) => {
+                block.unread.push(format!("{error:#}"));
+                Vec::new()
+            }
+        };
+        range.flat_map(&mut one).collect()
+    });
+    for record in records {
+        block.faults.extend(faults(&record).into_iter().map(|fault| (record.id.clone(), fault)));
+        let hash = hashed(&record.id);
+        block.ids.push((hash, record.id));
+        block.images.extend(record.image.map(|image| (hashed(&image), image)));
+    }
+    block
+}
+
+/// A text of which a set of half a million is to be small.
+fn hashed(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Problems by their kind: the first lines of each, and how many there are.
+#[derive(Default)]
+struct Problems(BTreeMap<&'static str, Kind>);
+
+#[derive(Default)]
+struct Kind {
+    lines: Vec<String>,
+    more: usize,
+}
+
+impl Problems {
+    /// A line that is there already is not said again.
+    fn add(&mut self, kind: &'static str, problem: String) {
+        // What to do about it is the same for all of a kind.
+        let problem = problem.lines().next().unwrap_or_default().to_string();
+        let known = self.0.entry(kind).or_default();
+        if known.lines.contains(&problem) {
+            return;
+        }
+        if known.lines.len() < SHOWN {
+            known.lines.push(problem);
+        } else {
+            known.more += 1;
+        }
+    }
+
+    fn lines(self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (kind, known) in self.0 {
+            lines.extend(known.lines);
+            if known.more > 0 {
+                lines.push(format!("{} more like the last ({kind})", known.more));
             }
         }
-        let look = |image: &&str| {
+        lines
+    }
+}
+
+/// The pictures of a task, each looked at once.
+#[derive(Default)]
+struct Pictures {
+    /// Hashes of the paths that were looked at: half a million paths themselves take ten times as much.
+    seen: HashSet<u64>,
+    next: Vec<String>,
+    paths: Sha256,
+    contents: Sha256,
+}
+
+impl Pictures {
+    fn see(&mut self, images: Vec<(u64, String)>) {
+        let new = images.into_iter().filter(|(hash, _)| self.seen.insert(*hash));
+        self.next.extend(new.map(|(_, image)| image));
+    }
+
+    fn check(&mut self, root: &Path, full: bool, verified: &mut Verified) {
+        let look = |image: &String| {
             let path = Path::new(image);
             let climbs = path.is_absolute() || path.components().any(|part| part == Component::ParentDir);
             if climbs {
-                return Err(Fault::Corrupt(String::from("leaves the root folder, and is not read")));
+                return Err(header::Fault::Corrupt(String::from("leaves the root folder, and is not read")));
             }
-            header::check(&self.root.join(path), self.full)
+            header::check(&root.join(path), full)
         };
-        let looked: Vec<_> = new.par_iter().map(look).collect();
-        for (image, found) in new.into_iter().zip(looked) {
+        let images = std::mem::take(&mut self.next);
+        let looked: Vec<_> = images.par_iter().map(look).collect();
+        for (image, found) in images.into_iter().zip(looked) {
             match found {
                 Ok(sound) => {
-                    let pictures = &mut self.verified.content.pictures;
+                    let pictures = &mut verified.content.pictures;
                     pictures.count += 1;
                     pictures.bytes += sound.bytes;
                     self.paths.update(format!("{image}\n{}\n", sound.bytes));
                     self.contents.update(format!("{image}\n"));
                     self.contents.update(sound.sha256.unwrap_or_default());
                 }
-                Err(Fault::Missing) => self.verified.missing.add(image.to_string()),
-                Err(Fault::Corrupt(why)) => self.verified.corrupt.add(format!("{image} {why}")),
+                Err(header::Fault::Missing) => verified.missing.add(image),
+                Err(header::Fault::Corrupt(why)) => verified.corrupt.add(format!("{image} {why}")),
             }
         }
     }
@@ -184,8 +277,8 @@ impl Pictures<'_> {
 ///
 /// # Errors
 /// That it cannot be read.
-pub fn file(root: &Path, path: &str) -> Result<FileContent> {
+fn file(root: &Path, path: &Path) -> Result<FileContent> {
     let full = root.join(path);
     let (bytes, hash) = files::sha256(&full).with_context(|| format!("{} cannot be read", full.display()))?;
-    Ok(FileContent { path: path.to_string(), bytes, sha256: format!("{:x}", hash.finalize()) })
+    Ok(FileContent { path: path.display().to_string(), bytes, sha256: format!("{:x}", hash.finalize()) })
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::scorer::{Metric, Reference, grounding};
+use super::scorer::{Metric, grounding};
 
 /// The usual answers of a task, learned from its training split.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,32 +12,47 @@ pub struct Blind {
     fallback: String,
 }
 
-impl Blind {
-    /// Learns from `(question, reference)` pairs of the training split.
-    ///
-    /// For most metrics: the majority of the training targets (first answers) of each question string, and of the whole task for
-    /// questions never seen; ties go to the answer that sorts first, so that the order of the data does not matter.
-    /// For grounding: one constant box for all questions, the training box that most training boxes overlap by one half.
-    pub fn fit<'a>(metric: Metric, train: impl IntoIterator<Item = (&'a str, &'a Reference)>) -> Self {
+/// What is counted of a training split, record by record.
+#[derive(Default)]
+pub struct Seen {
+    /// How often each target (first answer) stands behind each question string.
+    targets: BTreeMap<String, BTreeMap<String, u64>>,
+    boxes: Vec<[f64; 4]>,
+}
+
+impl Seen {
+    /// Takes in one training record.
+    pub fn add(&mut self, metric: Metric, question: String, answers: Vec<String>, bbox: Option<[f64; 4]>) {
         if metric == Metric::Grounding {
-            let boxes: Vec<[f64; 4]> =
-                train.into_iter().filter_map(|(_, reference)| reference.bbox).collect();
-            let fallback = constant_box(&boxes).map(|box_| grounding::format(&box_)).unwrap_or_default();
-            return Blind { answers: BTreeMap::new(), fallback };
+            self.boxes.extend(bbox);
+        } else if let Some(target) = answers.into_iter().next() {
+            *self.targets.entry(question).or_default().entry(target).or_default() += 1;
         }
-        let mut by_question: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
+    }
+}
+
+impl Blind {
+    /// Learns from a training split.
+    ///
+    /// For most metrics: the majority of the training targets of each question string, and of the whole task for questions never seen;
+    /// ties go to the answer that sorts first, so that the order of the data does not matter.
+    /// For grounding: one constant box for all questions, the training box that most training boxes overlap by one half.
+    pub fn fit(seen: Seen) -> Self {
+        if !seen.boxes.is_empty() {
+            let fallback = constant_box(&seen.boxes).map(|box_| grounding::format(&box_));
+            return Blind { answers: BTreeMap::new(), fallback: fallback.unwrap_or_default() };
+        }
         let mut overall: BTreeMap<&str, u64> = BTreeMap::new();
-        for (question, reference) in train {
-            if let Some(answer) = reference.answers.first() {
-                *by_question.entry(question).or_default().entry(answer).or_default() += 1;
-                *overall.entry(answer).or_default() += 1;
-            }
+        for (target, count) in seen.targets.values().flatten() {
+            *overall.entry(target).or_default() += count;
         }
-        let answers = by_question
-            .into_iter()
-            .map(|(question, counts)| (question.to_owned(), majority(&counts)))
-            .collect();
-        Blind { answers, fallback: majority(&overall) }
+        let fallback = majority(&overall);
+        let usual = |counts: &BTreeMap<String, u64>| {
+            majority(&counts.iter().map(|(target, &count)| (target.as_str(), count)).collect())
+        };
+        let answers =
+            seen.targets.iter().map(|(question, counts)| (question.clone(), usual(counts))).collect();
+        Blind { answers, fallback }
     }
 
     /// The answer to a question; empty when there was nothing to learn from.
@@ -105,10 +120,18 @@ fn spaced(boxes: &[[f64; 4]], most: usize) -> Vec<[f64; 4]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::eval::scorer::{Scorer, score};
+    use crate::eval::scorer::{Reference, Scorer, score};
 
     fn reference(answer: &str) -> Reference {
         Reference::answer(answer)
+    }
+
+    fn fit<'a>(metric: Metric, train: impl IntoIterator<Item = (&'a str, &'a Reference)>) -> Blind {
+        let mut seen = Seen::default();
+        for (question, reference) in train {
+            seen.add(metric, question.into(), reference.answers.clone(), reference.bbox);
+        }
+        Blind::fit(seen)
     }
 
     fn percent<'a>(
@@ -132,7 +155,7 @@ mod tests {
             ("is it?", "red"),
         ];
         let train: Vec<(&str, Reference)> = pairs.iter().map(|(q, a)| (*q, reference(a))).collect();
-        let blind = Blind::fit(Metric::ExactMatch, train.iter().map(|(q, r)| (*q, r)));
+        let blind = fit(Metric::ExactMatch, train.iter().map(|(q, r)| (*q, r)));
         assert_eq!(blind.answer("what color?"), "blue");
         assert_eq!(blind.answer("how many?"), "2");
         assert_eq!(blind.answer("never asked"), "red");
@@ -146,11 +169,11 @@ mod tests {
     #[test]
     fn ties_do_not_depend_on_the_order_of_the_data() {
         let (yes, no) = (reference("yes"), reference("no"));
-        let forward = Blind::fit(Metric::Gqa, [("q", &yes), ("q", &no)]);
-        let backward = Blind::fit(Metric::Gqa, [("q", &no), ("q", &yes)]);
+        let forward = fit(Metric::Gqa, [("q", &yes), ("q", &no)]);
+        let backward = fit(Metric::Gqa, [("q", &no), ("q", &yes)]);
         assert_eq!(forward, backward);
         assert_eq!(forward.answer("q"), "no");
-        assert_eq!(Blind::fit(Metric::Gqa, []).answer("q"), "");
+        assert_eq!(fit(Metric::Gqa, []).answer("q"), "");
     }
 
     #[test]
@@ -164,7 +187,7 @@ mod tests {
             at([0.9, 0.9, 1.0, 1.0]),
         ];
         let pairs = || boxes.iter().map(|reference| ("the thing", reference));
-        let blind = Blind::fit(Metric::Grounding, pairs());
+        let blind = fit(Metric::Grounding, pairs());
         assert_eq!(blind.answer("anything"), "[0.200,0.200,0.800,0.800]");
         assert_eq!(percent(&blind, Metric::Grounding, pairs()), Some(60.0));
     }

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use coin_plugin_api::Record;
 use serde::{Deserialize, Serialize};
 
 mod classification;
@@ -157,6 +158,9 @@ impl fmt::Display for Scorer {
 pub struct Reference {
     /// The accepted answers; the first is the training target. Ten of them for the soft metrics.
     pub answers: Vec<String>,
+    /// The one answer that CoIN's script compares with, where it is none of these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
     /// The options of a multiple-choice question, in the order of their letters.
     pub options: Vec<String>,
     /// The box `x1, y1, x2, y2` in 0..1 of a grounding item.
@@ -166,13 +170,25 @@ pub struct Reference {
 }
 
 impl Reference {
+    /// What the answer to a record's question is held against.
+    pub fn of(record: &Record) -> Self {
+        Reference {
+            answers: record.answers.clone(),
+            target: record.target.clone(),
+            options: record.options.clone(),
+            bbox: record.bbox,
+            size: record.size,
+        }
+    }
+
     /// A reference with one accepted answer and nothing else.
     pub fn answer(answer: &str) -> Self {
         Reference { answers: vec![answer.to_owned()], ..Reference::default() }
     }
 
-    fn target(&self) -> Option<&str> {
-        self.answers.first().map(String::as_str)
+    /// The one answer that CoIN compares with.
+    pub fn target(&self) -> Option<&str> {
+        self.target.as_ref().or(self.answers.first()).map(String::as_str)
     }
 }
 

@@ -99,7 +99,7 @@ impl Messages {
 
     fn text(&self, question: &KeptQuestion, answer: &str) -> String {
         let rule = if question.metric == Metric::Grounding { &self.rule_of_boxes } else { &self.rule };
-        let truth = question.reference.answers.first().map_or("", String::as_str);
+        let truth = question.reference.target().unwrap_or_default();
         let asked = match question.prompt.rsplit_once('\n') {
             // A question without an instruction would lose itself.
             Some((asked, _)) if question.instructed && !rule.boxes => asked,

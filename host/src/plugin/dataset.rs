@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::path::PathBuf;
 
 use coin_plugin_api::abi::{DatasetBox, RawRecord};
-use coin_plugin_api::{DatasetDescription, Record, Split, Verification};
+use coin_plugin_api::{DatasetDescription, Record, Split, TURN};
 
 use super::PluginError;
 use super::caller::Caller;
@@ -67,20 +68,32 @@ impl Dataset {
             let reason = format!("it gives {} records for {start}..{end}", raw.len());
             return Err(self.caller.failed(Hook::Records, None, reason));
         }
-        Ok(raw.into_iter().map(Record::from).collect())
+        let records: Vec<Record> = raw.into_iter().map(Record::from).collect();
+        for record in &records {
+            if let Some(reason) = broken_turns(record) {
+                let reason = format!("record `{}` {reason}", record.id);
+                return Err(self.caller.failed(Hook::Records, None, reason));
+            }
+        }
+        Ok(records)
     }
 
-    /// Counts and problems of the files.
+    /// The files that records are read from, below the task's root folder or absolute.
     ///
     /// # Errors
     /// [`PluginError::Failed`].
-    pub fn verify(&self) -> Result<Verification, PluginError> {
+    pub fn files(&self) -> Result<Vec<PathBuf>, PluginError> {
+        let raw = self.caller.watch(Hook::Files, None, || self.object.files())?;
+        Ok(raw.into_iter().map(|path| PathBuf::from(path.as_str())).collect())
+    }
+
+    /// Problems that the records do not show, one line each.
+    ///
+    /// # Errors
+    /// [`PluginError::Failed`].
+    pub fn verify(&self) -> Result<Vec<String>, PluginError> {
         let raw = self.caller.watch(Hook::Verify, None, || self.object.verify())?;
-        let mut counts = raw.counts.iter().map(|count| *count as usize);
-        Ok(Verification {
-            counts: std::array::from_fn(|_| counts.next().unwrap_or(0)),
-            problems: raw.problems.into_iter().map(Into::into).collect(),
-        })
+        Ok(raw.into_iter().map(Into::into).collect())
     }
 
     /// A score in `0..=1` by the dataset's own rule, where it has one.
@@ -98,5 +111,34 @@ impl Dataset {
             )),
             score => Ok(score),
         }
+    }
+}
+
+/// Why the turns of a record's conversation are none: each earlier question has an answer behind it, and the last has its own.
+fn broken_turns(record: &Record) -> Option<&'static str> {
+    let Record { question, instruction, answers, .. } = record;
+    let has_mark = |text: &String| text.contains(TURN);
+    if question.matches(TURN).count() % 2 != 0 {
+        return Some("has an earlier turn without its answer: the number of U+001E in its question is odd");
+    }
+    (answers.iter().any(has_mark) || instruction.as_ref().is_some_and(has_mark))
+        .then_some("has U+001E, which parts the turns of a question, in an answer or its instruction")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn earlier_turns_come_in_pairs() {
+        let record = |question: &str, answer: &str| Record {
+            question: question.into(),
+            answers: vec![answer.into()],
+            ..Record::default()
+        };
+        assert_eq!(broken_turns(&record("who?", "me")), None);
+        assert_eq!(broken_turns(&record("who?\u{1e}me\u{1e}why?", "so")), None);
+        assert!(broken_turns(&record("who?\u{1e}why?", "so")).is_some());
+        assert!(broken_turns(&record("who?", "so\u{1e}")).is_some());
     }
 }

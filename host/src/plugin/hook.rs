@@ -22,13 +22,14 @@ pub enum Hook {
     Describe,
     Len,
     Records,
+    Files,
     Verify,
     Score,
 }
 
 impl Hook {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Hook; 21] = [
+    pub const ALL: [Hook; 22] = [
         Hook::Attach,
         Hook::Build,
         Hook::Adapt,
@@ -48,6 +49,7 @@ impl Hook {
         Hook::Describe,
         Hook::Len,
         Hook::Records,
+        Hook::Files,
         Hook::Verify,
         Hook::Score,
     ];
@@ -74,6 +76,7 @@ impl Hook {
             Hook::Describe => "describe",
             Hook::Len => "len",
             Hook::Records => "records",
+            Hook::Files => "files",
             Hook::Verify => "verify",
             Hook::Score => "score",
         }

@@ -213,6 +213,8 @@ pub struct RawRecord {
     pub options: RVec<RString>,
     /// Accepted answers; the first is the training target.
     pub answers: RVec<RString>,
+    /// The one answer that the benchmark's own script compares with, where it is none of them.
+    pub target: ROption<RString>,
     /// `x1, y1, x2, y2` in `0..1`; empty if there is none.
     pub bbox: RVec<f64>,
     /// Width and height in pixels; empty if unknown.
@@ -229,14 +231,4 @@ pub struct RawDatasetDescription {
     pub metric: RString,
     /// What form answers have, for a person.
     pub answer_form: RString,
-}
-
-/// What the check of a dataset found.
-#[repr(C)]
-#[derive(StableAbi, Clone, Debug)]
-pub struct RawVerification {
-    /// Records of train, val and test.
-    pub counts: RVec<u64>,
-    /// Problems, one line each.
-    pub problems: RVec<RString>,
 }

@@ -1,9 +1,9 @@
 //! The three object types that a plugin hands to the host.
 
 use abi_stable::sabi_trait;
-use abi_stable::std_types::{RBox, ROption, RSlice, RStr, RVec};
+use abi_stable::std_types::{RBox, ROption, RSlice, RStr, RString, RVec};
 
-use super::data::{RawDatasetDescription, RawPhase, RawPrefix, RawRecord, RawTerm, RawVerification};
+use super::data::{RawDatasetDescription, RawPhase, RawPrefix, RawRecord, RawTerm};
 use super::error::ApiResult;
 use super::handle::{Context, RawTensor};
 
@@ -80,8 +80,10 @@ pub trait RawDataset: Send + Sync {
     fn len(&self, split: u32) -> ApiResult<u64>;
     /// A range of records.
     fn records(&self, split: u32, start: u64, end: u64) -> ApiResult<RVec<RawRecord>>;
-    /// Counts and problems of the files.
-    fn verify(&self) -> ApiResult<RawVerification>;
+    /// The files that records are read from.
+    fn files(&self) -> ApiResult<RVec<RString>>;
+    /// Problems that the records do not show, one line each.
+    fn verify(&self) -> ApiResult<RVec<RString>>;
     /// A score in `0..=1` where no metric of the host fits.
     #[sabi(last_prefix_field)]
     fn score(&self, prediction: RStr<'_>, record: RawRecord) -> ApiResult<ROption<f64>>;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use coin_plugin_api::{Dataset, DatasetDescription, Error, Record, Result, Split, Verification};
+use coin_plugin_api::{Dataset, DatasetDescription, Error, Record, Result, Split};
 
 use crate::file::RecordFile;
 use crate::index::Layout;
@@ -11,7 +11,6 @@ use crate::record::record;
 use crate::side::{Side, Truths};
 use crate::split::held_out;
 use crate::task::Form;
-use crate::verify::verify;
 
 /// The files of a task.
 pub(crate) struct Files {
@@ -88,39 +87,14 @@ impl FileDataset {
         if self.validation == 0.0 {
             train = all;
         } else {
-            file.each_value(&all, &mut |number, value| {
-                // What cannot be read stays in train, where reading it is an error.
-                let held = value.is_ok_and(|value| held_out(&value, number, self.validation));
+            file.each(&all, &mut |number, bytes| {
+                let held = held_out(bytes, number, self.validation);
                 if held { &mut val } else { &mut train }.push(number as u32);
                 Ok(())
             })?;
         }
         let file = Arc::new(file);
         Ok([Part { file: file.clone(), numbers: train }, Part { file, numbers: val }])
-    }
-
-    /// Takes over what a check of sound files found, so that they are not looked through again. `held` are set aside for validation.
-    pub(crate) fn remember(&self, train: Option<RecordFile>, val: Option<RecordFile>, held: &[u32]) {
-        let Some(train) = train.filter(|file| file.damage().is_none()) else { return };
-        let parts = match (&self.files.val, val) {
-            (None, _) => {
-                let mut rest = held.iter().peekable();
-                let kept = (0..train.len() as u32).filter(|number| rest.next_if_eq(&number).is_none());
-                let kept = kept.collect();
-                let file = Arc::new(train);
-                [Part { file: file.clone(), numbers: kept }, Part { file, numbers: held.to_vec() }]
-            }
-            (Some(_), Some(val)) if val.damage().is_none() => [Part::whole(train), Part::whole(val)],
-            (Some(_), _) => return,
-        };
-        let _already_there = self.training.set(Ok(parts));
-    }
-
-    /// The same for the test file.
-    pub(crate) fn remember_test(&self, test: Option<RecordFile>) {
-        if let Some(test) = test.filter(|file| file.damage().is_none()) {
-            let _already_there = self.test.set(Ok(Part::whole(test)));
-        }
     }
 
     fn part(&self, split: Split) -> Result<&Part> {
@@ -174,8 +148,13 @@ impl Dataset for FileDataset {
         Ok(records)
     }
 
-    fn verify(&self) -> Result<Verification> {
-        Ok(verify(self))
+    fn files(&self) -> Result<Vec<PathBuf>> {
+        let Files { train, val, test, side } = &self.files;
+        // Who asks wants to know what is read: a file beside the others is where it exists.
+        let side = side.as_ref().map(|(_, path)| path).filter(|path| path.exists());
+        let all = [Some(train), val.as_ref(), Some(test), side];
+        let below_root = |path: &PathBuf| path.strip_prefix(&self.root).unwrap_or(path).to_path_buf();
+        Ok(all.into_iter().flatten().map(below_root).collect())
     }
 }
 

@@ -22,15 +22,14 @@ pub(crate) struct RecordFile {
     pub(crate) path: PathBuf,
     file: File,
     spans: Vec<Span>,
-    damage: Option<String>,
 }
 
 impl RecordFile {
-    /// Finds the records of a file; a damaged one has those before the damage.
+    /// Finds the records of a file.
     ///
     /// # Errors
-    /// There is no such file, or it cannot be opened.
-    pub(crate) fn open_damaged(path: &Path, layout: Layout) -> Result<RecordFile> {
+    /// There is no such file, it cannot be opened, or it is damaged.
+    pub(crate) fn open(path: &Path, layout: Layout) -> Result<RecordFile> {
         let file = File::open(path).map_err(|error| {
             Error::new(format!(
                 "`{}` cannot be opened: {error}\nhint: CoIN's instruction files lie in `<root>/Instructions_Original/<Task>/`; set the task's `root`, or the names in its `config`",
@@ -38,32 +37,18 @@ impl RecordFile {
             ))
         })?;
         let Index { spans, damage } = index(&file, layout);
-        Ok(RecordFile { path: path.to_path_buf(), file, spans, damage })
-    }
-
-    /// Finds the records of a file.
-    ///
-    /// # Errors
-    /// There is no such file, or it is damaged.
-    pub(crate) fn open(path: &Path, layout: Layout) -> Result<RecordFile> {
-        let found = RecordFile::open_damaged(path, layout)?;
-        match &found.damage {
+        match damage {
             Some(damage) => Err(Error::new(format!(
                 "`{}`: {damage}\nhint: the file may be cut off or was edited; fetch it again",
                 path.display()
             ))),
-            None => Ok(found),
+            None => Ok(RecordFile { path: path.to_path_buf(), file, spans }),
         }
     }
 
     /// Number of whole records.
     pub(crate) fn len(&self) -> usize {
         self.spans.len()
-    }
-
-    /// Why there are no more records than these, in a damaged file.
-    pub(crate) fn damage(&self) -> Option<&str> {
-        self.damage.as_deref()
     }
 
     /// Calls `body` with the number and the bytes of each of these records, which are in ascending order.

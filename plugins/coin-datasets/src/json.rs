@@ -74,6 +74,25 @@ pub(crate) fn member(bytes: &[u8]) -> Parsed<(Cow<'_, str>, Value<'_>)> {
     Ok(member)
 }
 
+/// Reads these keys of an object and passes over the others, whose values are not looked at; a key that is there twice has its last value.
+pub(crate) fn pick<'a, const N: usize>(bytes: &'a [u8], keys: [&str; N]) -> Parsed<[Value<'a>; N]> {
+    let mut reader = Reader::new(bytes)?;
+    let mut found = [const { Value::Null }; N];
+    if reader.peek() != b'{' {
+        return reader.fault("an object is missing");
+    }
+    reader.items(b'}', |reader| {
+        let key = reader.key()?;
+        match keys.iter().position(|wanted| *wanted == key) {
+            Some(place) => found[place] = reader.value(1)?,
+            None => reader.pass()?,
+        }
+        Ok(())
+    })?;
+    reader.end()?;
+    Ok(found)
+}
+
 struct Reader<'a> {
     text: &'a str,
     at: usize,
@@ -122,6 +141,11 @@ impl<'a> Reader<'a> {
     }
 
     fn member(&mut self, depth: u32) -> Parsed<(Cow<'a, str>, Value<'a>)> {
+        let key = self.key()?;
+        Ok((key, self.value(depth)?))
+    }
+
+    fn key(&mut self) -> Parsed<Cow<'a, str>> {
         if self.peek() != b'"' {
             return self.fault("a key is missing");
         }
@@ -130,7 +154,26 @@ impl<'a> Reader<'a> {
             return self.fault("a `:` is missing");
         }
         self.at += 1;
-        Ok((key, self.value(depth)?))
+        Ok(key)
+    }
+
+    /// Passes over a value: to the comma or bracket behind it.
+    fn pass(&mut self) -> Parsed<()> {
+        let bytes = self.text.as_bytes();
+        let (mut depth, mut in_text) = (0u32, false);
+        while let Some(byte) = bytes.get(self.at) {
+            match byte {
+                b'\\' if in_text => self.at += 1,
+                b'"' => in_text = !in_text,
+                _ if in_text => {}
+                b'{' | b'[' => depth += 1,
+                b',' | b'}' | b']' if depth == 0 => return Ok(()),
+                b'}' | b']' => depth -= 1,
+                _ => {}
+            }
+            self.at += 1;
+        }
+        self.fault("a value has no end")
     }
 
     fn items<T>(&mut self, close: u8, mut item: impl FnMut(&mut Reader<'a>) -> Parsed<T>) -> Parsed<Vec<T>> {
@@ -323,6 +366,15 @@ mod tests {
             // A number beyond all floats is no error here: it stays as it is written.
             let huge = reference.as_ref().is_err_and(|error| error.to_string().contains("out of range"));
             prop_assert!(read.is_ok() == reference.is_ok() || huge, "{:?} {:?}", read, reference);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn picked_keys_are_read_and_the_rest_is_passed(value in any_value(), other in any_value()) {
+            let text = json!({"before": other, "id": value, "last": [other]}).to_string();
+            let [id, missing] = pick(text.as_bytes(), ["id", "missing"]).expect("JSON");
+            prop_assert_eq!((known(&id), missing), (value, Value::Null));
         }
     }
 

@@ -12,7 +12,6 @@ mod side;
 mod split;
 mod task;
 mod text;
-mod verify;
 
 mod gqa;
 mod grounding;

@@ -26,6 +26,7 @@ pub(crate) fn record(
     }
     let image = match value.get("image") {
         Some(path) => Some(place(path.text().ok_or("`image` is no text")?, &form.images)?),
+        None if shows_a_picture(value) => return Err(String::from("it asks about a picture and names none")),
         None => None,
     };
     let (text, mut answers) = match value.get("conversations") {
@@ -33,7 +34,8 @@ pub(crate) fn record(
         None => {
             let text = form.asked.iter().find_map(|key| value.get(key));
             let text = text.ok_or("there is neither `conversations` nor `text`")?;
-            let text = text::without_image_mark(text.text().ok_or("the question is no text")?);
+            let text = text.text().ok_or("the question is no text")?;
+            let text = text::without_image_mark(text);
             if text.contains(text::TURN) {
                 return Err(String::from("the question holds the character U+001E"));
             }
@@ -47,11 +49,13 @@ pub(crate) fn record(
             _ => return Err(String::from("`answer_bbox` is neither text nor a list of numbers")),
         }];
     }
-    let mut options = None;
+    let (mut options, mut target) = (None, None);
     if let Some(truths) = truths {
         let truth = truths.of(&id)?;
-        answers =
-            if truths.target_first { text::target_first(answers, truth.answers) } else { truth.answers };
+        (answers, target) = match truths.target_first {
+            true => text::target_first(answers, truth.answers),
+            false => (truth.answers, None),
+        };
         options = Some(truth.options).filter(|options| !options.is_empty());
     }
     let Some(first) = answers.first() else { return Err(String::from("there is no answer")) };
@@ -63,7 +67,7 @@ pub(crate) fn record(
     };
     let (question, instruction) = match form.line {
         Line::None => (text, None),
-        line => text::split_instruction(&text, line == Line::Known),
+        line => text::split_instruction(text, line == Line::Known),
     };
     let options = options.unwrap_or_else(|| if form.options { text::options(&question) } else { Vec::new() });
     let size = match value.get("size").map(Value::numbers) {
@@ -71,7 +75,15 @@ pub(crate) fn record(
         Some(Some(size)) if size.len() == 2 => Some([size[0] as u32, size[1] as u32]),
         Some(_) => return Err(String::from("`size` is not width and height")),
     };
-    Ok(Record { id, image, question, instruction, options, answers, bbox, size })
+    Ok(Record { id, image, question, instruction, options, answers, target, bbox, size })
+}
+
+/// Whether LLaVA's picture mark stands in what is said.
+fn shows_a_picture(value: &Value) -> bool {
+    let has_mark =
+        |value: Option<&Value>| value.and_then(Value::text).is_some_and(|text| text.contains(text::IMAGE));
+    let turns = value.get("conversations").and_then(Value::list).unwrap_or_default();
+    turns.iter().any(|turn| has_mark(turn.get("value"))) || has_mark(value.get("text"))
 }
 
 /// The last answer of a conversation and all that comes before it: earlier turns stand before the question, each with
@@ -152,6 +164,7 @@ mod tests {
     fn faulty_records_say_what_is_wrong() {
         for (text, why) in [
             (r#"{"text": "a"}"#, "there is no answer"),
+            (r#"{"text": "<image>\na", "answer": "b"}"#, "it asks about a picture and names none"),
             (r#"{"answer": "a"}"#, "there is neither `conversations` nor `text`"),
             (r#"{"text": 5, "answer": "a"}"#, "the question is no text"),
             (r#"{"text": "a", "answer": {"b": 1}}"#, "the answer is neither text nor number"),
@@ -186,11 +199,30 @@ mod tests {
     #[test]
     fn the_last_answer_of_a_conversation_is_the_answer() {
         let record = read(
-            r#"{"id": 1, "conversations": [{"from": "gpt", "value": "hello"}, {"from": "human", "value": "<image>\nwho?"},
+            r#"{"id": 1, "image": "a.png", "conversations": [{"from": "gpt", "value": "hello"}, {"from": "human", "value": "<image>\nwho?"},
                 {"from": "gpt", "value": "me"}, {"from": "human", "value": "why?"}, {"from": "gpt", "value": "so"}]}"#,
         )
         .expect("a good record");
         assert_eq!((record.question.as_str(), record.answers[0].as_str()), ("who?\u{1e}me\u{1e}why?", "so"));
+    }
+
+    #[test]
+    fn the_instruction_is_the_last_line_of_the_last_question() {
+        let read = |first: &str, last: &str| {
+            let text = serde_json::json!({"id": 1, "conversations": [
+                {"from": "human", "value": first}, {"from": "gpt", "value": "me"},
+                {"from": "human", "value": last}, {"from": "gpt", "value": "so"}]});
+            let text = text.to_string();
+            let record =
+                record(&json::parse(text.as_bytes())?, 3, &Task::PHRASE.form(""), None).expect("good");
+            Ok::<_, json::Fault>((record.question, record.instruction))
+        };
+        assert_eq!(
+            read("who?\nBe brief.", "why?"),
+            Ok((String::from("who?\nBe brief.\u{1e}me\u{1e}why?"), None))
+        );
+        let brief = Some(String::from("Be brief."));
+        assert_eq!(read("who?", "why?\nBe brief."), Ok((String::from("who?\u{1e}me\u{1e}why?"), brief)));
     }
 
     #[test]

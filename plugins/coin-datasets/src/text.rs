@@ -11,19 +11,24 @@ const INSTRUCTIONS: [&str; 2] = [
 /// Stands behind each earlier turn of a conversation in a question, as the host reads it (`coin_plugin_api::TURN`).
 pub(crate) const TURN: char = coin_plugin_api::TURN;
 
+/// LLaVA's picture mark.
+pub(crate) const IMAGE: &str = "<image>";
+
 /// A question without LLaVA's picture mark.
 pub(crate) fn without_image_mark(text: &str) -> String {
-    text.replace("<image>", "").trim_matches(['\n', ' ', '\r']).to_string()
+    text.replace(IMAGE, "").trim_matches(['\n', ' ', '\r']).to_string()
 }
 
 /// Splits the instruction line off: the last of several lines, or with `known_only` the last line only where it is one that CoIN uses. A line that
-/// is an option is not an instruction.
-pub(crate) fn split_instruction(text: &str, known_only: bool) -> (String, Option<String>) {
+/// is an option is not an instruction. Of a conversation only what is asked last is looked at.
+pub(crate) fn split_instruction(text: String, known_only: bool) -> (String, Option<String>) {
     let text = text.trim_end();
-    let Some((question, last)) = text.rsplit_once('\n') else { return (text.to_string(), None) };
+    let asked = text.rfind(TURN).map_or(0, |end| end + TURN.len_utf8());
+    let Some((question, last)) = text[asked..].rsplit_once('\n') else { return (text.to_string(), None) };
     let known = INSTRUCTIONS.contains(&last.trim());
     if known || !known_only && option(last).is_none() {
-        return (question.trim_end().to_string(), Some(last.trim().to_string()));
+        let question = text[..asked + question.len()].trim_end();
+        return (question.to_string(), Some(last.trim().to_string()));
     }
     (text.to_string(), None)
 }
@@ -57,14 +62,17 @@ fn option(line: &str) -> Option<(char, &str)> {
     }
 }
 
-/// All answers with the one that CoIN's file has in front, where the annotators gave it; else that one and theirs.
-pub(crate) fn target_first(target: Vec<String>, mut all: Vec<String>) -> Vec<String> {
-    let Some(target) = target.into_iter().next() else { return all };
-    match all.iter().position(|answer| answer.trim().eq_ignore_ascii_case(target.trim())) {
-        Some(place) => all[..=place].rotate_right(1),
-        None => all.insert(0, target),
+/// The annotators' answers, the one that CoIN's file has in front where it is one of them; else that one stands apart: it is no
+/// annotator's, and the official score is not to count it.
+pub(crate) fn target_first(target: Vec<String>, mut all: Vec<String>) -> (Vec<String>, Option<String>) {
+    let Some(target) = target.into_iter().next() else { return (all, None) };
+    match all.iter().position(|answer| *answer == target) {
+        Some(place) => {
+            all[..=place].rotate_right(1);
+            (all, None)
+        }
+        None => (all, Some(target)),
     }
-    all
 }
 
 /// Four numbers between commas, square brackets around them or not.
@@ -104,7 +112,7 @@ mod tests {
     #[test]
     fn the_last_line_is_the_instruction() {
         let split = |text: &str, known_only| {
-            let (question, instruction) = split_instruction(text, known_only);
+            let (question, instruction) = split_instruction(text.into(), known_only);
             (question, instruction.unwrap_or_default())
         };
         let phrase = INSTRUCTIONS[0];
@@ -145,11 +153,12 @@ mod tests {
     }
 
     #[test]
-    fn the_target_comes_before_the_other_answers() {
+    fn the_target_is_first_or_apart() {
         let texts = |all: &[&str]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!(target_first(texts(&["b"]), texts(&["a", "B", "c"])), ["B", "a", "c"]);
-        assert_eq!(target_first(texts(&["d"]), texts(&["a", "b"])), ["d", "a", "b"]);
-        assert_eq!(target_first(vec![], texts(&["a", "b"])), ["a", "b"]);
+        assert_eq!(target_first(texts(&["b"]), texts(&["a", "b", "c"])), (texts(&["b", "a", "c"]), None));
+        assert_eq!(target_first(texts(&["d"]), texts(&["a", "b"])), (texts(&["a", "b"]), Some("d".into())));
+        assert_eq!(target_first(texts(&["B"]), texts(&["a", "b"])), (texts(&["a", "b"]), Some("B".into())));
+        assert_eq!(target_first(vec![], texts(&["a", "b"])), (texts(&["a", "b"]), None));
     }
 
     #[test]

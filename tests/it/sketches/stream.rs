@@ -9,7 +9,7 @@ use coin_host::data::source::Source;
 use coin_host::data::task::Task;
 use coin_host::train::build::build;
 use coin_host::train::cell::{Cell, Strategies, World};
-use coin_plugin_api::{DatasetDescription, Record, Split, Verification};
+use coin_plugin_api::{DatasetDescription, Record, Split};
 
 use crate::{built, runs};
 
@@ -66,7 +66,11 @@ impl Source for First {
     fn records(&self, split: Split, start: usize, end: usize) -> Result<Vec<Record>> {
         self.0.records(split, start, end)
     }
-    fn verify(&self) -> Result<Verification> {
+    fn files(&self) -> Result<Vec<std::path::PathBuf>> {
+        self.0.files()
+    }
+
+    fn verify(&self) -> Result<Vec<String>> {
         self.0.verify()
     }
     fn score(&self, prediction: &str, record: &Record) -> Result<Option<f64>> {

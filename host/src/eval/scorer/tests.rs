@@ -28,6 +28,7 @@ impl Item {
     fn reference(&self) -> Reference {
         Reference {
             answers: self.answers.clone(),
+            target: None,
             options: self.options.clone(),
             bbox: self.bbox,
             size: self.size,
