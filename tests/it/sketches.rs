@@ -7,3 +7,4 @@ mod methods;
 mod native;
 mod strategies;
 mod stream;
+mod trace;

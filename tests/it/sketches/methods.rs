@@ -194,7 +194,11 @@ fn l2p() {
 }
 
 #[derive(Clone, Copy)]
-struct EProj;
+pub(super) struct EProj;
+
+impl EProj {
+    pub(super) const STACK: &str = "{ plugin = \"eproj\", key_steps = 1 }";
+}
 
 impl Model for EProj {
     fn site(&self, rows: &Rows, site: &Site, input: &Tensor, output: Tensor) -> Tensor {
@@ -235,5 +239,5 @@ impl Training for EProj {
 
 #[test]
 fn eproj() {
-    alone_and_with_ewc("{ plugin = \"eproj\", key_steps = 1 }", &EProj, || vec![Box::new(EProj)]);
+    alone_and_with_ewc(EProj::STACK, &EProj, || vec![Box::new(EProj)]);
 }

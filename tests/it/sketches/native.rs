@@ -194,7 +194,7 @@ fn same_values(cell: &Cell, values: &mut Values, at: &str) {
 /// Trains two stages by the plugins of a stack and by formulas, and asserts that losses, terms and every trained value agree at each
 /// step.
 pub(super) fn compare(stack: &str, models: &[&dyn Model], mut training: Vec<Box<dyn Training>>) {
-    stream::with_world(stack, |world, entries, shelf| {
+    stream::with_world(stack, &[], |world, entries, shelf| {
         let (cell, mut strategies) = stream::cell(world, entries, shelf)?;
         let native = Native { cell: &cell, models };
         let mut values = Values::new();

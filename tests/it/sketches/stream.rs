@@ -13,8 +13,9 @@ use coin_plugin_api::{DatasetDescription, Record, Split};
 
 use crate::{built, runs};
 
-pub(super) const SAMPLES: usize = 12;
+pub(super) const SAMPLES: usize = 8;
 pub(super) const ROWS: usize = 4;
+/// More than one pass over the samples.
 pub(super) const STEPS: usize = 3;
 pub(super) const LEARNING_RATE: f64 = 0.02;
 /// So large that AdamW's update is a smooth function of the gradient, near zero too.
@@ -83,16 +84,18 @@ fn shortened(task: Task) -> Task {
     Task::new(name, metric, max_new_tokens, Box::new(First(source)), instruction, pictures)
 }
 
-/// Lends a world to a test, the stack to train in it, and what loads its plugins.
+/// Lends a world to a test, with some keys set, the stack to train in it, and what loads its plugins.
 pub(super) fn with_world<T>(
     stack: &str,
+    set: &[&str],
     test: impl FnOnce(&World, &[StackEntry], &mut Shelf) -> Result<T>,
 ) -> T {
     // As a worker has it; the tests run beside each other.
     tch::set_num_threads(1);
     let file = tempfile::Builder::new().prefix("run").suffix(".toml").tempfile().expect("a temporary file");
     std::fs::write(file.path(), configuration(&[("sketch", stack)])).expect("written");
-    let request = Request { path: Some(file.path()), ..Request::default() };
+    let set: Vec<String> = set.iter().map(ToString::to_string).collect();
+    let request = Request { path: Some(file.path()), set: &set, ..Request::default() };
     let config = config::load(&request).unwrap_or_else(|error| panic!("{error}")).config;
     in_world(&config, test).unwrap_or_else(|error| panic!("{stack}: {error:#}"))
 }
