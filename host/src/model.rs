@@ -17,6 +17,7 @@ mod original;
 pub mod parameter;
 pub mod prefix;
 pub mod projector;
+pub mod segments;
 pub mod site;
 pub mod tokenizer;
 pub mod torch_file;
@@ -38,6 +39,7 @@ pub use config::ModelConfig;
 pub use generation::{GenerationConfig, Prompt, generate};
 pub use input::{Images, ModelInput, Padding};
 pub use prefix::{Prefix, Shift};
+pub use segments::Segments;
 pub use site::{Frozen, LinearHook, Part, Pass, Phase, Site, product};
 pub use tokenizer::Tokenizer;
 

@@ -1,7 +1,7 @@
 //! Training: the loop over a task stream.
 //!
-//! [`stage`] reads like the algorithm; [`cell`] is the state it works on, [`forward`] runs the model with the method in place, and
-//! the two service modules answer what plugins ask.
+//! [`stage`] reads like the algorithm; [`cell`] is the state it works on, [`forward`] runs the model with the method in place (`tape` where
+//! layers are computed twice), and the two service modules answer what plugins ask.
 
 mod adapter_services;
 pub mod build;
@@ -20,3 +20,4 @@ pub mod replay;
 pub mod schedule;
 pub mod stage;
 pub mod strategy_services;
+mod tape;

@@ -162,7 +162,8 @@ impl Step {
             .into_result()?)
     }
 
-    /// Adds to a registered buffer from inside an adapter that is not token-local, once per training forward, also under gradient checkpointing.
+    /// Adds to a registered buffer from inside an adapter that is not token-local, once per training forward, also under gradient
+    /// checkpointing. The buffer changes when the pass is over.
     pub fn count(&self, buffer: ParameterId, delta: &Tensor) -> Result<()> {
         Ok((host().step().count())(self.context, buffer.0, delta.raw()).into_result()?)
     }

@@ -5,6 +5,7 @@ mod bad_input;
 mod bench;
 mod builds;
 mod built;
+mod checkpointing;
 mod cli;
 mod compare;
 mod data;

@@ -27,6 +27,7 @@ pub struct Request<'a> {
     pub batch_size: usize,
     pub steps: usize,
     pub learning_rate: f64,
+    pub gradient_checkpointing: bool,
     pub max_new_tokens: usize,
     /// CPU threads; all cores without.
     pub threads: Option<usize>,
@@ -144,6 +145,7 @@ fn config(request: &Request, threads: usize) -> RunConfig {
             warmup_ratio: 0.0,
             clip_norm: 1.0,
             accumulate: 1,
+            gradient_checkpointing: request.gradient_checkpointing,
             threads,
         },
         evaluation: Evaluation {

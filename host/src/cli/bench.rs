@@ -37,6 +37,9 @@ struct Train {
     steps: u32,
     #[arg(long, default_value_t = 2e-4)]
     learning_rate: f64,
+    /// Compute layers once more for their gradients, and keep little
+    #[arg(long)]
+    gradient_checkpointing: bool,
     /// Write the trained LoRA adapter here, in PEFT's format
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
@@ -82,6 +85,7 @@ impl BenchCommand {
                 let mut request = command.common.request(Some(&command.method))?;
                 request.steps = command.steps as usize;
                 request.learning_rate = command.learning_rate;
+                request.gradient_checkpointing = command.gradient_checkpointing;
                 let setup = Setup::new(request).map_err(BadInput::from)?;
                 let options =
                     Training { adapter: command.common.adapter.as_deref(), out: command.out.as_deref() };
@@ -115,6 +119,7 @@ impl Common {
             batch_size: usize::from(self.batch_size),
             steps: 1,
             learning_rate: 0.0,
+            gradient_checkpointing: false,
             max_new_tokens: 1,
             threads: self.threads.map(usize::from),
         })

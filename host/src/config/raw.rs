@@ -75,6 +75,7 @@ pub struct RawTraining {
     pub warmup_ratio: Option<f64>,
     pub clip_norm: Option<f64>,
     pub accumulate: Option<usize>,
+    pub gradient_checkpointing: Option<bool>,
     pub threads: Option<usize>,
 }
 

@@ -177,6 +177,7 @@ impl Resolver<'_> {
             warmup_ratio: raw.warmup_ratio.unwrap_or(0.03),
             clip_norm: raw.clip_norm.unwrap_or(1.0),
             accumulate: raw.accumulate.unwrap_or(1),
+            gradient_checkpointing: raw.gradient_checkpointing.unwrap_or(false),
             threads: raw.threads.unwrap_or(1),
         })
     }

@@ -209,6 +209,9 @@ pub struct Training {
     pub clip_norm: f64,
     /// Micro-batches an optimizer step, where the task does not say.
     pub accumulate: usize,
+    /// Layers are computed once more for their gradients.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub gradient_checkpointing: bool,
     /// CPU threads of a cell.
     pub threads: usize,
 }
@@ -321,6 +324,11 @@ pub enum Trust {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_zero(number: &usize) -> bool {
     *number == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 fn as_table<S: Serializer, T: Serialize>(entries: &[(String, T)], serializer: S) -> Result<S::Ok, S::Error> {

@@ -181,6 +181,12 @@ pub const KEYS: &[Key] = &[
         "Micro-batches of `batch_size` rows that one optimizer step gathers.",
     ),
     key(
+        "training.gradient_checkpointing",
+        Flag,
+        Value("false"),
+        "Keeps the input of each decoder layer in place of everything its gradient needs, and computes the layer once more for it: a fraction of the memory for about a third more time, with the same result.",
+    ),
+    key(
         "training.threads",
         Count { least: 1 },
         Value("1"),

@@ -324,7 +324,12 @@ fn the_documented_defaults_are_the_ones_filled_in() {
             Some(row) => assert_eq!((&row.value, &row.origin), (&expected, &Origin::Default), "{path}"),
             // Written with their tasks, and left out where they are 0 or false.
             None => {
-                let left_out = ["orders", "evaluation.count_flips", "protocol.strict"];
+                let left_out = [
+                    "orders",
+                    "evaluation.count_flips",
+                    "protocol.strict",
+                    "training.gradient_checkpointing",
+                ];
                 assert!(left_out.contains(&path.as_str()), "{path}");
             }
         }

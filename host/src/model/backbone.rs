@@ -34,7 +34,7 @@ pub struct Backbone {
     before_vision: usize,
     vision: VisionTower,
     projector: Projector,
-    decoder: Decoder,
+    pub(super) decoder: Decoder,
 }
 
 impl Backbone {
@@ -226,7 +226,7 @@ impl Backbone {
         Ok(input_ids.f_masked_fill(&input_ids.f_eq(self.config.image_token_index)?, 0)?)
     }
 
-    fn embed(
+    pub(super) fn embed(
         &self,
         input: &ModelInput,
         hook: &dyn LinearHook,

@@ -51,6 +51,13 @@ struct Rotation {
     sine: Tensor,
 }
 
+/// What all layers of a pass have in common.
+pub(super) struct Frame {
+    rotation: Rotation,
+    visible: Option<Tensor>,
+    selection: Option<Selection>,
+}
+
 /// Tokens of a batch that the last layer is computed for: `S` places in each row, repeated where a row has fewer.
 struct Selection {
     /// `[B * S]`, `row * T + column`.
@@ -121,26 +128,58 @@ impl Decoder {
         mut cache: Option<&mut KeyValueCache>,
         tokens: Option<&[i64]>,
     ) -> Result<Tensor> {
-        let (rows, columns, width) = embedded.size3()?;
-        let visible = input.visible()?;
-        let rotation = self.rotary.at(&input.position_ids)?;
+        let columns = embedded.size3()?.1;
+        let frame = self.frame(input, columns, hook, tokens)?;
         let mut hidden = embedded;
-        let selection = match tokens {
-            Some(tokens) if hook.is_token_local() && columns > 1 => {
-                Some(Selection::new(tokens, rows, columns, self.device())?)
-            }
-            _ => None,
-        };
-        let final_layer = self.layers.len() - 1;
-        for (index, layer) in self.layers.iter().enumerate() {
-            let selection = selection.as_ref().filter(|_| index == final_layer);
+        for index in 0..self.layers.len() {
             let cache = cache.as_deref_mut().map(|cache| (cache, index));
-            hidden = layer.forward(&hidden, &rotation, visible.as_ref(), hook, cache, selection)?;
+            hidden = self.layer(index, &hidden, &frame, hook, cache)?;
         }
         if let Some(cache) = cache {
             cache.advance(columns);
         }
-        let chosen = match (tokens, selection) {
+        self.finish(hidden, &frame, tokens)
+    }
+
+    pub(super) fn layers(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// Of a batch with this many columns beyond what is cached.
+    pub(super) fn frame(
+        &self,
+        input: &ModelInput,
+        columns: i64,
+        hook: &dyn LinearHook,
+        tokens: Option<&[i64]>,
+    ) -> Result<Frame> {
+        let selection = match tokens {
+            Some(tokens) if hook.is_token_local() && columns > 1 => {
+                let rows = input.input_ids.size2()?.0;
+                Some(Selection::new(tokens, rows, columns, self.device())?)
+            }
+            _ => None,
+        };
+        Ok(Frame { rotation: self.rotary.at(&input.position_ids)?, visible: input.visible()?, selection })
+    }
+
+    /// One layer: `[B, T, d]` to `[B, T, d]`; of the last one with a selection, to `[B, S, d]`.
+    pub(super) fn layer(
+        &self,
+        index: usize,
+        hidden: &Tensor,
+        frame: &Frame,
+        hook: &dyn LinearHook,
+        cache: Option<(&mut KeyValueCache, usize)>,
+    ) -> Result<Tensor> {
+        let selection = frame.selection.as_ref().filter(|_| index + 1 == self.layers.len());
+        self.layers[index].forward(hidden, &frame.rotation, frame.visible.as_ref(), hook, cache, selection)
+    }
+
+    /// What the last layer gave, normed: `[B, T, d]` or, for given tokens, `[K, d]`.
+    pub(super) fn finish(&self, hidden: Tensor, frame: &Frame, tokens: Option<&[i64]>) -> Result<Tensor> {
+        let width = hidden.size3()?.2;
+        let chosen = match (tokens, &frame.selection) {
             (None, _) => hidden,
             (Some(_), Some(selection)) => hidden.f_view([-1, width])?.f_index_select(0, &selection.wanted)?,
             (Some(tokens), None) => {

@@ -23,6 +23,7 @@ pub struct SoftTokens {
 }
 
 /// Where the columns of a batch went when soft tokens were put between them.
+#[derive(Clone)]
 pub struct Shift {
     /// The first soft column of each row.
     first: Vec<i64>,

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell as Slot, RefCell};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use coin_plugin_api::Need;
@@ -16,6 +17,7 @@ use crate::train::cell::Cell;
 use crate::train::client::Client;
 use crate::train::describe;
 use crate::train::forward::{PassState, Purpose};
+use crate::train::parameters::copied;
 
 /// The services of one pass: over a training batch, or over prompts and their answers.
 pub(super) struct AdapterServices<'c> {
@@ -33,6 +35,10 @@ pub(super) struct AdapterServices<'c> {
     /// The adapter at the site said that it looks at one token at a time.
     token_local: Slot<bool>,
     terms: RefCell<Vec<(String, Tensor)>>,
+    /// What was counted, by buffer, in the order of the calls.
+    counts: RefCell<Vec<(u64, Tensor)>>,
+    /// Of a pass that is computed again: the buffers as they were the first time, before its counts.
+    before: Option<&'c BTreeMap<u64, Tensor>>,
     /// By key: the rows it was kept for, and one row of the tensor for each.
     sequences: RefCell<BTreeMap<String, (Vec<usize>, Tensor)>>,
 }
@@ -55,6 +61,8 @@ impl<'c> AdapterServices<'c> {
             hook: Slot::new(Hook::Adapt),
             token_local: Slot::new(false),
             terms: RefCell::new(Vec::new()),
+            counts: RefCell::new(Vec::new()),
+            before: None,
             sequences: RefCell::new(BTreeMap::new()),
         }
     }
@@ -62,6 +70,16 @@ impl<'c> AdapterServices<'c> {
     /// Answers with the values of a snapshot.
     pub(super) fn of_snapshot(self, snapshot: Option<&'c str>) -> AdapterServices<'c> {
         AdapterServices { snapshot, ..self }
+    }
+
+    /// For a pass that is computed again.
+    pub(super) fn with_buffers(self, before: &'c BTreeMap<u64, Tensor>) -> AdapterServices<'c> {
+        AdapterServices { before: Some(before), ..self }
+    }
+
+    /// The value that a buffer had when the pass was computed first, where it was counted in since.
+    pub(super) fn before(&self, id: u64) -> Option<&Tensor> {
+        self.before?.get(&id)
     }
 
     pub(super) fn begin(&self, pass: &Pass) -> Result<()> {
@@ -136,6 +154,20 @@ impl<'c> AdapterServices<'c> {
         self.terms.take()
     }
 
+    /// Adds what was counted to the buffers, and gives these as they were.
+    pub(super) fn settle_counts(&self) -> Result<BTreeMap<u64, Tensor>> {
+        let parameters = self.client.cell.parameters.borrow();
+        let mut before = BTreeMap::new();
+        for (buffer, delta) in self.counts.take() {
+            let target = &parameters.get(buffer)?.tensor;
+            if let Entry::Vacant(place) = before.entry(buffer) {
+                place.insert(copied(target)?);
+            }
+            let _sum = no_grad(|| target.shallow_clone().f_add_(&delta))?;
+        }
+        Ok(before)
+    }
+
     fn input_ids(&self) -> Result<Tensor> {
         let ids = self.pass.input_ids.borrow();
         Ok(ids.as_ref().context("no pass has begun")?.shallow_clone())
@@ -164,6 +196,9 @@ impl Services for AdapterServices<'_> {
     }
 
     fn value(&self, id: u64) -> Result<Tensor> {
+        if let Some(value) = self.before(id) {
+            return Ok(value.shallow_clone());
+        }
         let Some(name) = self.snapshot else { return self.client.value(id) };
         let parameters = self.client.cell.parameters.borrow();
         let value = parameters.snapshot_values(name)?.get(id as usize).and_then(Option::as_ref);
@@ -280,7 +315,8 @@ impl Services for AdapterServices<'_> {
         let target = parameters.get(buffer)?;
         ensure!(target.buffer, "count: `{}` is not a buffer", target.name);
         if self.purpose == Purpose::Train && self.batch.is_some() {
-            let _sum = no_grad(|| target.tensor.shallow_clone().f_add_(&delta.f_detach()?))?;
+            // Added after the pass: every call in it sees the buffer as it was before.
+            self.counts.borrow_mut().push((buffer, delta.f_detach()?));
         }
         Ok(())
     }

@@ -36,8 +36,10 @@ pub fn build<'a>(
     let mut cell = Cell::new(world, seed, stages, entries)?;
     let mut strategies = Strategies::new();
     for (entry, plugin) in loaded.into_iter().enumerate() {
-        let services = StrategyServices::new(&cell, entry, Hook::Build, None);
-        let method = plugin.build(&stack[entry].config, &services)?;
+        let method = {
+            let services = StrategyServices::new(&cell, entry, Hook::Build, None);
+            plugin.build(&stack[entry].config, &services)?
+        };
         if let Some(adapter) = method.adapter {
             cell.adapters.push((entry, adapter));
         }

@@ -18,6 +18,7 @@ use crate::stream::random::Draws;
 use crate::train::kept_batches::KeptBatches;
 use crate::train::parameters::Parameters;
 use crate::train::replay::ReplayBuffer;
+use crate::train::tape::Tape;
 
 /// Samples that are read and tokenised at once to plan batches.
 const READ_TOGETHER: usize = 1024;
@@ -72,9 +73,11 @@ pub struct Cell<'a> {
     pub replay: RefCell<ReplayBuffer>,
     /// By site.
     pub adapted: RefCell<Vec<Option<Adapted>>>,
-    /// Batches that strategies asked for.
-    pub batches: RefCell<KeptBatches<Rc<TrainingBatch>>>,
+    /// Batches that strategies asked for, with the samples in them.
+    pub batches: RefCell<KeptBatches<(Vec<u64>, Rc<TrainingBatch>)>>,
     pub position: Slot<Position>,
+    /// Passes with gradients still to be computed, where layers are computed twice.
+    pub(super) tapes: RefCell<Vec<Tape>>,
     /// Named numbers that plugins reported and that were not written yet.
     pub metrics: RefCell<Vec<(String, f64)>>,
     /// Rows of forward passes beyond training and answering.
@@ -121,6 +124,7 @@ impl<'a> Cell<'a> {
             batches: RefCell::new(KeptBatches::default()),
             granted: RefCell::new(BTreeMap::new()),
             position: Slot::new(Position::default()),
+            tapes: RefCell::new(Vec::new()),
             metrics: RefCell::new(Vec::new()),
             extra_rows: Slot::new(0),
             samples: RefCell::new(BTreeMap::new()),

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use tch::Tensor;
 
 use crate::data::collate::TrainingBatch;
-use crate::model::{Images, LinearHook, Pass, Phase, Prefix, Shift, Site, product};
+use crate::model::{Images, LinearHook, ModelInput, Pass, Phase, Prefix, Shift, Site, product};
 use crate::train::adapter_services::AdapterServices;
 use crate::train::cell::Cell;
 
@@ -47,18 +47,13 @@ impl Cell<'_> {
         let logits = {
             let hook = CellHook { cell: self, services: &services, values, merged: None };
             let backbone = self.world.backbone;
-            let pad = self.world.pad_token();
-            let hidden = match backbone.with_prefix(&batch.input, Phase::Train, &hook, pad)? {
+            let hidden = match soft_tokens(batch, &hook)? {
                 None => backbone.hidden_at(&batch.input, &batch.positions, &hook, None)?,
-                Some((input, shift)) => {
-                    let positions: Vec<i64> =
-                        batch.positions.iter().map(|&token| shift.token(token)).collect();
-                    services.shifted(shift);
-                    backbone.hidden_at(&input, &positions, &hook, None)?
-                }
+                Some(widened) => backbone.hidden_at(&widened.input, &widened.positions, &hook, None)?,
             };
             backbone.logits(&hidden)?
         };
+        services.settle_counts()?;
         if purpose != Purpose::Train {
             self.extra_rows.set(self.extra_rows.get() + batch.input.rows.len() as u64);
         }
@@ -107,18 +102,37 @@ impl Cell<'_> {
     }
 }
 
+/// A batch with soft tokens in place.
+pub(super) struct Widened {
+    pub(super) input: ModelInput,
+    pub(super) shift: Shift,
+    /// Of `TrainingBatch::positions`.
+    pub(super) positions: Vec<i64>,
+}
+
+/// The batch with the soft tokens of the stack in place, where it has some; services are told.
+pub(super) fn soft_tokens(batch: &TrainingBatch, hook: &CellHook) -> Result<Option<Widened>> {
+    let world = hook.cell.world;
+    let found = world.backbone.with_prefix(&batch.input, Phase::Train, hook, world.pad_token())?;
+    Ok(found.map(|(input, shift)| {
+        let positions = batch.positions.iter().map(|&token| shift.token(token)).collect();
+        hook.services.shifted(shift.clone());
+        Widened { input, shift, positions }
+    }))
+}
+
 /// Masters are float32; passes compute in the type of the backbone.
 fn in_kind(tensor: &Tensor, kind: tch::Kind) -> Result<Tensor> {
     if tensor.kind() == kind { Ok(tensor.shallow_clone()) } else { Ok(tensor.f_to_kind(kind)?) }
 }
 
 /// Stands for every linear of language model and projector.
-struct CellHook<'c> {
-    cell: &'c Cell<'c>,
-    services: &'c AdapterServices<'c>,
+pub(super) struct CellHook<'c> {
+    pub(super) cell: &'c Cell<'c>,
+    pub(super) services: &'c AdapterServices<'c>,
     /// In place of the tensors in force.
-    values: Option<&'c [Option<Tensor>]>,
-    merged: Option<&'c Merged>,
+    pub(super) values: Option<&'c [Option<Tensor>]>,
+    pub(super) merged: Option<&'c Merged>,
 }
 
 impl LinearHook for CellHook<'_> {
@@ -183,7 +197,7 @@ impl CellHook<'_> {
     /// The tensor in force, or its value in the snapshot; none where it was registered after the snapshot was taken.
     fn value<'t>(&'t self, id: u64, in_force: &'t Tensor) -> Option<&'t Tensor> {
         match self.values {
-            None => Some(in_force),
+            None => Some(self.services.before(id).unwrap_or(in_force)),
             Some(values) => values.get(id as usize).and_then(Option::as_ref),
         }
     }

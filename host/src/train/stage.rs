@@ -1,5 +1,7 @@
 //! One stage: the training loop.
 
+use std::rc::Rc;
+
 use anyhow::{Context as _, Result, bail, ensure};
 use coin_plugin_api::Need;
 use coin_plugin_api::abi::RawRow;
@@ -155,8 +157,8 @@ pub fn step(cell: &Cell, strategies: &mut Strategies, running: &mut Running) -> 
         let fresh = running.plan.batch(cell, running.step, micro_batch)?;
         let rows = compose(cell, strategies, &fresh, &mut report)?;
         let samples: Vec<u64> = rows.iter().map(|row| row.sample).collect();
-        let batch = cell.batch(&samples)?;
-        let forward = cell.forward(&batch, Purpose::Train, None)?;
+        let batch = Rc::new(cell.batch(&samples)?);
+        let forward = cell.trained_forward(&samples, &batch, Purpose::Train)?;
         let task_loss = cell.task_loss(&forward.logits, &batch)?;
         let pass = || Pass { batch: &batch, rows: &rows, logits: &forward.logits, task_loss: &task_loss };
         let mut terms =
@@ -167,7 +169,7 @@ pub fn step(cell: &Cell, strategies: &mut Strategies, running: &mut Running) -> 
             add_terms(cell, *entry, own, &mut terms)?;
         }
         let loss = total(cell, &task_loss, &terms, &mut report)?;
-        loss.f_div_scalar(accumulate as f64)?.f_backward()?;
+        cell.backward(&loss.f_div_scalar(accumulate as f64)?, 1.0 / accumulate as f64)?;
     }
     for (entry, strategy) in strategies.iter_mut() {
         let services = StrategyServices::new(cell, *entry, Hook::AfterBackward, None);

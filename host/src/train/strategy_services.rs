@@ -71,6 +71,15 @@ impl<'c> StrategyServices<'c> {
     }
 }
 
+impl Drop for StrategyServices<'_> {
+    /// No tensor outlives the hook it was made in, but for the terms of `loss`.
+    fn drop(&mut self) {
+        if self.hook != Hook::Loss {
+            self.client.cell.tapes.borrow_mut().clear();
+        }
+    }
+}
+
 impl Services for StrategyServices<'_> {
     fn hook(&self) -> String {
         self.client.name(self.hook)
@@ -191,9 +200,7 @@ impl Services for StrategyServices<'_> {
     }
 
     fn batch_gradients(&self, batch: u64) -> Result<Vec<(u64, Tensor)>> {
-        let loss = self.client.cell.extra_loss(self.client.entry.get(), batch)?;
-        let parameters = self.client.cell.parameters.borrow();
-        gradients::gradients_of(&parameters, &loss, &parameters.ids(|parameter| parameter.trainable))
+        Ok(self.client.cell.extra_gradients(self.client.entry.get(), batch)?.1)
     }
 
     fn batch_logits(&self, batch: u64) -> Result<Tensor> {
@@ -318,6 +325,6 @@ impl Services for StrategyServices<'_> {
     }
 
     fn parameter_gradients(&self, scalar: &Tensor, ids: &[u64]) -> Result<Vec<(u64, Tensor)>> {
-        gradients::gradients_of(&self.client.cell.parameters.borrow(), scalar, ids)
+        self.client.cell.gradients_of(scalar, ids)
     }
 }

@@ -48,6 +48,10 @@ pub(crate) enum Fault {
     Later,
     /// No fault: the stage in two phases, checked from inside.
     Phases,
+    /// No fault: all that a pass offers is asked for.
+    Services,
+    /// Its output depends on how often it was called.
+    Memory,
 }
 
 /// Where it goes wrong.

@@ -55,9 +55,20 @@ impl Trouble {
                 std::thread::sleep(std::time::Duration::from_secs(1));
             },
             Fault::Exhaust => drop(std::hint::black_box(Vec::<u8>::with_capacity(isize::MAX as usize))),
-            Fault::Hoard | Fault::Reach | Fault::Service | Fault::Later | Fault::Phases => {}
+            Fault::Hoard
+            | Fault::Reach
+            | Fault::Service
+            | Fault::Services
+            | Fault::Memory
+            | Fault::Later
+            | Fault::Phases => {}
         }
         Ok(Spoil::Nothing)
+    }
+
+    /// Calls of the hook so far.
+    pub(crate) fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
     }
 
     /// Whether this call is to do one of the faults that need what only the hook has.
@@ -74,7 +85,7 @@ pub(crate) fn check(config: Config) -> Result<()> {
         Fault::Wrong => config.hook == Hook::MergedDelta,
         Fault::WrongShape => spoils || config.hook == Hook::ComposeBatch,
         Fault::Hidden => matches!(config.hook, Hook::BeforeStage | Hook::ComposeBatch),
-        Fault::Service => config.hook == Hook::Adapt,
+        Fault::Service | Fault::Services | Fault::Memory => config.hook == Hook::Adapt,
         Fault::Reach => matches!(config.hook, Hook::Adapt | Hook::BeforeStage | Hook::ComposeBatch),
         Fault::Hoard => matches!(config.hook, Hook::Adapt | Hook::Loss),
         Fault::Phases => config.hook == Hook::BeforeStage,

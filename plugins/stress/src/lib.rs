@@ -7,7 +7,8 @@ mod hoard;
 mod method;
 mod phases;
 mod reach;
+mod services;
 
 use coin_plugin_api::export_plugin;
 
-export_plugin! { name: "stress", method: method::build, needs: [StageData] }
+export_plugin! { name: "stress", method: method::build, needs: [StageData, Teacher] }

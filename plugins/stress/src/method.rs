@@ -12,6 +12,7 @@ use crate::fault::{self, Spoil, Trouble};
 use crate::hoard::{self, Hoard};
 use crate::phases::Phased;
 use crate::reach;
+use crate::services;
 
 const RANK: i64 = 2;
 /// Of another task than any stage's of the tests.
@@ -21,6 +22,9 @@ struct Stress(Arc<Trouble>, Hoard);
 
 pub(crate) fn build(config: Config, registry: &Registry) -> Result<Method> {
     fault::check(config)?;
+    if config.fault == Fault::Services {
+        return services::build(registry);
+    }
     let trouble = Arc::new(Trouble::new(config));
     trouble.strike(Hook::Build)?;
     for site in registry.target_sites(&[String::from("all-linear")])? {
@@ -64,6 +68,9 @@ impl Adapter for Stress {
         }
         let [a, b] = parameters else { return spoiled(output.clone(), spoil) };
         let output = output.add(&nn::low_rank(input, a, b, 1.0)?)?;
+        if self.0.is(Fault::Memory, Hook::Adapt) {
+            return output.add_scalar(1e-5 * self.0.calls() as f64);
+        }
         if self.0.is(Fault::Hoard, Hook::Adapt) {
             return hoard::shifted(input, output, step);
         }

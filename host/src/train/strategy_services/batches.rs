@@ -5,7 +5,7 @@ use std::rc::Rc;
 use anyhow::{Context as _, Result, bail};
 use coin_plugin_api::Split;
 use coin_plugin_api::abi::RawStage;
-use tch::{Tensor, with_grad};
+use tch::{Kind, Tensor, with_grad};
 
 use crate::data::collate::TrainingBatch;
 use crate::train::cell::Cell;
@@ -42,7 +42,7 @@ impl Cell<'_> {
             bail!("sample {hidden} is neither of this stage nor in the replay buffer");
         }
         let batch = Rc::new(self.batch(samples)?);
-        Ok(self.batches.borrow_mut().keep(entry, batch))
+        Ok(self.batches.borrow_mut().keep(entry, (samples.to_vec(), batch)))
     }
 
     /// `[K, V]`, with a graph even where the hook that asks is outside of one.
@@ -52,7 +52,29 @@ impl Cell<'_> {
 
     /// A scalar, with a graph even where the hook that asks is outside of one.
     pub(super) fn extra_loss(&self, entry: usize, batch: u64) -> Result<Tensor> {
-        self.extra_pass(entry, batch, |logits, batch| self.task_loss(&logits, batch))
+        if !self.world.config.training.gradient_checkpointing {
+            return self.extra_pass(entry, batch, |logits, batch| self.task_loss(&logits, batch));
+        }
+        // Layers that are computed twice are no part of a graph; this has the same value and the same gradients.
+        let (mut loss, gradients) = self.extra_gradients(entry, batch)?;
+        with_grad(|| {
+            for (id, gradient) in gradients {
+                let tensor = self.parameters.borrow().get(id)?.tensor.shallow_clone();
+                let zero = tensor.f_sub(&tensor.f_detach()?)?;
+                loss = loss.f_add(&zero.f_mul(&gradient)?.f_sum(Kind::Float)?)?;
+            }
+            Ok(loss)
+        })
+    }
+
+    /// Its task loss without a graph, and the gradients for every trainable tensor.
+    pub(super) fn extra_gradients(&self, entry: usize, batch: u64) -> Result<(Tensor, Vec<(u64, Tensor)>)> {
+        let known = self.tapes.borrow().len();
+        let loss = self.extra_pass(entry, batch, |logits, batch| self.task_loss(&logits, batch))?;
+        let ids = self.parameters.borrow().ids(|parameter| parameter.trainable);
+        let gradients = self.gradients_of(&loss, &ids)?;
+        self.tapes.borrow_mut().truncate(known);
+        Ok((loss.f_detach()?, gradients))
     }
 
     fn extra_pass(
@@ -61,7 +83,7 @@ impl Cell<'_> {
         batch: u64,
         finish: impl FnOnce(Tensor, &TrainingBatch) -> Result<Tensor>,
     ) -> Result<Tensor> {
-        let batch = Rc::clone(self.batches.borrow().get(entry, batch)?);
-        with_grad(|| finish(self.forward(&batch, Purpose::Extra, None)?.logits, &batch))
+        let (samples, batch) = self.batches.borrow().get(entry, batch)?.clone();
+        with_grad(|| finish(self.trained_forward(&samples, &batch, Purpose::Extra)?.logits, &batch))
     }
 }

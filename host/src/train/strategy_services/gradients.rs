@@ -1,4 +1,4 @@
-//! Gradients of the cell's tensors, one at a time and of a scalar.
+//! Gradients of the cell's tensors, one at a time.
 
 use anyhow::{Result, ensure};
 use tch::{Kind, Tensor, no_grad, with_grad};
@@ -43,27 +43,6 @@ pub(super) fn set_gradient(parameters: &Parameters, id: u64, gradient: &Tensor) 
         product.f_backward()?;
     }
     Ok(())
-}
-
-/// The gradients of a scalar, by id; zero where it does not depend on a tensor. Those of the tensors themselves stay as they are.
-pub(super) fn gradients_of(
-    parameters: &Parameters,
-    scalar: &Tensor,
-    ids: &[u64],
-) -> Result<Vec<(u64, Tensor)>> {
-    let inputs: Vec<Tensor> =
-        ids.iter().map(|id| Ok(parameters.get(*id)?.tensor.shallow_clone())).collect::<Result<_>>()?;
-    if ids.is_empty() {
-        return Ok(Vec::new());
-    }
-    let found = Tensor::f_run_backward(&[scalar], &inputs, false, false)?;
-    ids.iter()
-        .zip(found.into_iter().zip(&inputs))
-        .map(|(id, (gradient, input))| match gradient.defined() {
-            true => Ok((*id, gradient)),
-            false => Ok((*id, input.f_detach()?.f_zeros_like()?)),
-        })
-        .collect()
 }
 
 #[cfg(test)]
