@@ -3,6 +3,7 @@
 pub mod bad_input;
 pub mod collate;
 pub mod conversation;
+pub mod feature_cache;
 pub mod header;
 pub mod image;
 pub mod instruction;

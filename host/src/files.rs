@@ -31,6 +31,11 @@ pub fn sha256(path: &Path) -> std::io::Result<(u64, Sha256)> {
 /// How the name of a file begins that is not whole yet.
 const UNFINISHED: &str = ".unfinished-";
 
+/// Whether a file is one that is not whole yet, or never will be.
+pub(crate) fn is_unfinished(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(UNFINISHED))
+}
+
 /// Removes what a process that was killed left unfinished in a folder and below it.
 ///
 /// # Errors

@@ -13,6 +13,7 @@ mod data_streaming;
 mod datasets;
 mod determinism;
 mod faults;
+mod feature_cache;
 mod fuzz;
 mod judge;
 mod llava;

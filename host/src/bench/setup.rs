@@ -128,6 +128,8 @@ fn config(request: &Request, threads: usize) -> RunConfig {
         backbone: Backbone {
             path: Location::Folder(request.inputs.model.to_path_buf()),
             vision_tower: None,
+            feature_cache: None,
+            feature_cache_gib: None,
             shape: None,
             device: Device::Auto,
             dtype: request.dtype,

@@ -216,6 +216,9 @@ impl CompareCommand {
             return Ok(ExitCode::SUCCESS);
         }
         let checked = compare::check(arguments);
+        if let Some(features) = checked.as_ref().ok().and_then(|checked| checked.features.as_ref()) {
+            output.note(&features.to_string());
+        }
         if self.json {
             let refusals = match &checked {
                 Ok(checked) => Some(&checked.refusals),

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use crate::compare::arguments::CompareArguments;
 use crate::compare::environment;
 use crate::compare::process::{Message, Worker};
-use crate::compare::protocol::{self, Inputs, Refusal, Reply, Request};
+use crate::compare::protocol::{self, FeatureSize, Inputs, Refusal, Reply, Request};
 use crate::compare::stop::{Stop, Stopped};
 use crate::config::RunConfig;
 use crate::report::results::PluginUse;
@@ -52,6 +52,8 @@ pub struct Checked {
     /// The plugins of each method that was built.
     pub plugins: Vec<(String, Vec<PluginUse>)>,
     pub inputs: Inputs,
+    /// Where picture features are kept on disk.
+    pub features: Option<FeatureSize>,
 }
 
 /// Opens every task and builds every method. A method whose plugin crashes or hangs is refused like any other.
@@ -62,7 +64,7 @@ pub fn check(arguments: &CompareArguments) -> Result<Checked> {
     environment::check_device(&arguments.config)?;
     let mut config = arguments.config.clone();
     let mut checker = Checker::new(arguments)?;
-    let protocol::Checked { mut refusals, mut plugins, inputs } = checker.ask(None)?;
+    let protocol::Checked { mut refusals, mut plugins, inputs, features } = checker.ask(None)?;
     if refusals.is_empty() {
         for method in methods(&config) {
             let found = checker.ask(Some(&method))?;
@@ -79,7 +81,7 @@ pub fn check(arguments: &CompareArguments) -> Result<Checked> {
             return Err(Refused { refusals }.into());
         }
     }
-    Ok(Checked { refusals, config, plugins, inputs })
+    Ok(Checked { refusals, config, plugins, inputs, features })
 }
 
 /// Weights and data as a run reads them now.

@@ -199,6 +199,8 @@ mod tests {
         let location = config::Backbone {
             path: Location::Folder(folder.path().to_path_buf()),
             vision_tower: None,
+            feature_cache: None,
+            feature_cache_gib: None,
             shape: None,
             device: config::Device::Cpu,
             dtype: config::Dtype::Float32,

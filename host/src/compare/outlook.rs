@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::compare::plan::Plan;
 use crate::config::{Dtype, Location, RunConfig, Shape};
+use crate::data::feature_cache::entry_bytes;
 use crate::model::{Checkpoint, ModelConfig};
 use crate::report::format::{bytes, count, duration};
 
@@ -59,6 +60,9 @@ pub struct Outlook {
     /// Kept for the backward pass of one micro-batch.
     pub activation_bytes: f64,
     pub disk_bytes: f64,
+    /// Of one picture's features, and of those of all items, where each has a picture of its own; 0 where they are not kept.
+    pub feature_bytes: f64,
+    pub all_feature_bytes: f64,
     pub train_operations: f64,
     pub answer_operations: f64,
     pub operations_per_second: f64,
@@ -91,6 +95,9 @@ pub fn of(config: &RunConfig, operations_per_second: Option<f64>) -> Option<Outl
     let per_second = operations_per_second.unwrap_or(OPERATIONS);
     let layer_bytes = element * (12.0 * sizes.width + 4.0 * sizes.inner);
     let kept = trainable * 4.0;
+    let feature_bytes = entry_bytes(&model, element as u64) as f64;
+    let pictures: f64 =
+        tasks.iter().map(|task| (task.train.min(task.steps * task.rows_per_step) + task.test) as f64).sum();
     Some(Outlook {
         trainings: cells + joint,
         answers,
@@ -102,6 +109,12 @@ pub fn of(config: &RunConfig, operations_per_second: Option<f64>) -> Option<Outl
         disk_bytes: (cells * tasks.len() as f64 + joint) * kept
             + (cells + joint) * 24.0 * trainable
             + answers * KEPT,
+        feature_bytes,
+        all_feature_bytes: if config.backbone.feature_cache.is_some() {
+            feature_bytes * pictures
+        } else {
+            0.0
+        },
         train_operations,
         answer_operations,
         operations_per_second: per_second,
@@ -245,6 +258,14 @@ impl fmt::Display for Outlook {
             count(self.trainable_parameters),
             bytes(self.activation_bytes)
         )?;
+        if self.all_feature_bytes > 0.0 {
+            writeln!(
+                f,
+                "  picture features on disk: at most {}, {} a picture",
+                bytes(self.all_feature_bytes),
+                bytes(self.feature_bytes)
+            )?;
+        }
         write!(
             f,
             "  disk: {} for the run's folder; assumed: {PROMPT} tokens a prompt beside the picture, {ANSWER} an answer",

@@ -9,6 +9,7 @@ use crate::compare::content::Content;
 use crate::compare::event::Line;
 use crate::compare::plan::Cell;
 use crate::config::RunConfig;
+use crate::report::format::{bytes, count};
 use crate::report::results::{CellResult, PluginUse, References};
 
 /// Something a worker can do by itself.
@@ -77,6 +78,45 @@ pub struct Checked {
     pub plugins: Vec<(String, Vec<PluginUse>)>,
     /// Where no method was named.
     pub inputs: Inputs,
+    /// The same, where features are kept on disk.
+    #[serde(default)]
+    pub features: Option<FeatureSize>,
+}
+
+/// How large a cache of picture features gets.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FeatureSize {
+    pub folder: PathBuf,
+    /// Pictures of all tasks, at most.
+    pub pictures: u64,
+    /// Of one picture.
+    pub bytes: u64,
+    /// Bytes in the folder now.
+    pub held: u64,
+    /// Bytes that it may grow to.
+    pub most: u64,
+}
+
+impl std::fmt::Display for FeatureSize {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let FeatureSize { folder, pictures, bytes: each, held, most } = self;
+        let all = pictures * each;
+        write!(
+            f,
+            "picture features: at most {} pictures of {}, {} in {}, which has {} and may grow to {}",
+            count(*pictures as f64),
+            bytes(*each as f64),
+            bytes(all as f64),
+            folder.display(),
+            bytes(*held as f64),
+            bytes(*most as f64)
+        )?;
+        if all > *most {
+            write!(f, " (`feature_cache_gib`): the rest is computed in each run")
+        } else {
+            Ok(())
+        }
+    }
 }
 
 /// What a run reads besides its configuration.

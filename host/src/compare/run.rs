@@ -78,7 +78,7 @@ pub fn run(arguments: &CompareArguments) -> Result<Outcome> {
         manifest.keep(began);
     }
     manifest.write(out)?;
-    let config = checked.config;
+    let (config, features) = (checked.config, checked.features);
     let queue: VecDeque<Work> = works(&config).into_iter().filter(|work| !gathered.has(work)).collect();
     let jobs = arguments.jobs.unwrap_or_else(|| default_jobs(&config)).clamp(1, queue.len().max(1));
     let units = work_units::of(&config, queue.iter());
@@ -96,6 +96,9 @@ pub fn run(arguments: &CompareArguments) -> Result<Outcome> {
     if pool.queue.is_empty() {
         pool.progress.note(&nothing_to_do(&config));
         return finish(gathered, out);
+    }
+    if let Some(features) = features {
+        pool.progress.note(&features.to_string());
     }
     if began.is_some() {
         let (kept, of) = gathered.stages();

@@ -13,11 +13,12 @@ use crate::compare::content;
 use crate::compare::event::{CellEvent, Line};
 use crate::compare::message::message;
 use crate::compare::plan::Cell as Planned;
-use crate::compare::protocol::{Checked, Inputs, Refusal, Reply, Request, Work};
+use crate::compare::protocol::{Checked, FeatureSize, Inputs, Refusal, Reply, Request, Work};
 use crate::compare::recipe::Recipe;
 use crate::compare::stop::Stop;
 use crate::compare::world::{self, Parts, Shelf};
 use crate::config::{RunConfig, StackEntry};
+use crate::data::feature_cache::entry_bytes;
 use crate::eval::answering::{self, Answer, Engine};
 use crate::eval::blind::{Blind, Seen};
 use crate::eval::questions::{self, KeptQuestion};
@@ -89,7 +90,8 @@ fn check(config: &RunConfig, shelf: &mut Shelf, parts: &mut Option<Parts>, metho
     let found = loaded(config, shelf, parts).and_then(|parts| {
         let Some(name) = method else {
             let inputs = Inputs { datasets: readers(config, shelf), content: content::of(config, parts)? };
-            return Ok(Checked { inputs, ..Checked::default() });
+            let features = features(config, parts)?;
+            return Ok(Checked { inputs, features, ..Checked::default() });
         };
         let world = world(config, parts)?;
         let reference = config.references.iter().find(|reference| reference.method == name);
@@ -103,6 +105,34 @@ fn check(config: &RunConfig, shelf: &mut Shelf, parts: &mut Option<Parts>, metho
         let refusal =
             Refusal { method: method.map(str::to_string), message: message(&error), exit: exit_code(&error) };
         Checked { refusals: vec![refusal], ..Checked::default() }
+    }))
+}
+
+/// What a cache on disk will take: every record may have a picture of its own.
+fn features(config: &RunConfig, parts: &Parts) -> Result<Option<FeatureSize>> {
+    let backbone = &config.backbone;
+    let Some((folder, gib)) = backbone.feature_cache.clone().zip(backbone.feature_cache_gib) else {
+        return Ok(None);
+    };
+    let mut pictures = 0;
+    for task in &parts.tasks {
+        let rows = config.training.batch_size * config.training.accumulate_of(config.task(&task.name));
+        let trained = config.training.steps.map_or(usize::MAX, |steps| steps.saturating_mul(rows));
+        // Each training may draw other records.
+        let trainings =
+            (config.methods.len() * config.orders.len() + config.references.len()) * config.seeds.len();
+        pictures += task.source.len(Split::Train)?.min(trained.saturating_mul(trainings));
+        pictures += task.source.len(Split::Test)?.min(config.evaluation.limit.unwrap_or(usize::MAX));
+    }
+    let element = parts.backbone.kind().elt_size_in_bytes() as u64;
+    let held =
+        parts.tasks.first().and_then(|task| task.feature_cache.as_ref()).map_or(0, |cache| cache.held());
+    Ok(Some(FeatureSize {
+        folder,
+        pictures: pictures as u64,
+        bytes: entry_bytes(parts.backbone.config(), element),
+        held,
+        most: (gib * f64::from(1 << 30)) as u64,
     }))
 }
 

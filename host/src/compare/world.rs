@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use anyhow::{Context, Result, ensure};
 use coin_plugin_api::{DatasetDescription, Record, Split};
 use tch::{Device, Kind};
 
 use crate::config::{self, Dtype, Location, RunConfig};
+use crate::data::feature_cache::FeatureCache;
 use crate::data::image::{Aspect, Transform};
 use crate::data::prompt::{Prompter, Template};
 use crate::data::source::Source;
@@ -67,6 +69,7 @@ pub fn device(device: config::Device) -> Device {
 /// A dataset that is not there or cannot be opened, an empty split, an unknown metric: each with the task's name.
 pub fn tasks(config: &RunConfig, backbone: &Backbone, shelf: &mut Shelf) -> Result<Vec<Task>> {
     let mut tasks = Vec::new();
+    let cache = feature_cache(config, backbone)?;
     for (name, task) in &config.tasks {
         let named = || format!("task {name}");
         let root = root(&task.root)?;
@@ -93,9 +96,18 @@ pub fn tasks(config: &RunConfig, backbone: &Backbone, shelf: &mut Shelf) -> Resu
             }
         };
         let pictures = Pictures { root, transform, blank: config.protocol.blank_pictures };
-        tasks.push(Task::new(name.clone(), metric, task.max_new_tokens, source, instruction, pictures));
+        let mut task = Task::new(name.clone(), metric, task.max_new_tokens, source, instruction, pictures);
+        task.feature_cache.clone_from(&cache);
+        tasks.push(task);
     }
     Ok(tasks)
+}
+
+/// The cache on disk, if the configuration names one.
+pub(super) fn feature_cache(config: &RunConfig, backbone: &Backbone) -> Result<Option<Rc<FeatureCache>>> {
+    let Some(folder) = &config.backbone.feature_cache else { return Ok(None) };
+    let most = config.backbone.feature_cache_gib.unwrap_or(0.0) * f64::from(1 << 30);
+    Ok(Some(Rc::new(FeatureCache::open(folder, most as u64, backbone)?)))
 }
 
 /// Opens the dataset of a task.

@@ -7,7 +7,7 @@ use crate::config::flat::flat;
 
 /// Where plugins are looked for, and why they are trusted, does not make a run another one: its manifest holds the hashes of those it
 /// loaded. Nor does who judges its answers, or what its estimates go by.
-const NO_PART_OF_THE_RUN: &[&str] = &["plugins.", "judge.", "backbone.shape"];
+const NO_PART_OF_THE_RUN: &[&str] = &["plugins.", "judge.", "backbone.shape", "backbone.feature_cache"];
 
 /// Lines after which a list of differences is cut.
 const SHOWN: usize = 8;

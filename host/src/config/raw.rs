@@ -54,6 +54,8 @@ pub enum RawReference {
 pub struct RawBackbone {
     pub path: Option<String>,
     pub vision_tower: Option<String>,
+    pub feature_cache: Option<String>,
+    pub feature_cache_gib: Option<f64>,
     pub shape: Option<crate::config::Shape>,
     pub device: Option<String>,
     pub dtype: Option<crate::config::Dtype>,

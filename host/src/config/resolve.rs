@@ -140,6 +140,10 @@ impl Resolver<'_> {
             vision_tower: (raw.vision_tower.as_deref())
                 .map(|path| self.absolute("backbone.vision_tower", Path::new(path)))
                 .transpose()?,
+            feature_cache: (raw.feature_cache.as_deref())
+                .map(|path| self.absolute("backbone.feature_cache", Path::new(path)))
+                .transpose()?,
+            feature_cache_gib: raw.feature_cache.as_ref().map(|_| raw.feature_cache_gib.unwrap_or(100.0)),
             shape: raw.shape,
             device,
             dtype: raw.dtype.unwrap_or(Dtype::Float32),

@@ -86,6 +86,12 @@ pub struct Backbone {
     /// Folder of the vision tower, for a checkpoint in LLaVA's own layout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vision_tower: Option<PathBuf>,
+    /// Folder that keeps vision features between runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feature_cache: Option<PathBuf>,
+    /// What it may grow to, in GiB; given where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feature_cache_gib: Option<f64>,
     /// For estimates, where the checkpoint is not there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shape: Option<Shape>,

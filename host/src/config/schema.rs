@@ -116,6 +116,18 @@ pub const KEYS: &[Key] = &[
         "Folder of the vision tower, for a checkpoint in LLaVA's own layout, which has none in it.",
     ),
     key(
+        "backbone.feature_cache",
+        Path,
+        Words("none"),
+        "Folder that keeps the frozen tower's features of every picture for later runs, by content: picture, tower, preparation, machine. No result depends on it, it may be removed at any time, and `compare` says how large it will get.",
+    ),
+    key(
+        "backbone.feature_cache_gib",
+        POSITIVE,
+        Words("100.0 with `feature_cache`"),
+        "GiB that the folder may grow to; what does not fit is computed in each run.",
+    ),
+    key(
         "backbone.shape",
         Choice(&["llava-1.5-7b", "llava-1.5-13b"]),
         Words("that of the checkpoint"),

@@ -3,12 +3,14 @@
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
 
 use anyhow::{Context, Result, ensure};
 use coin_plugin_api::{Record, Split};
 use rayon::prelude::*;
 use tch::Tensor;
 
+use crate::data::feature_cache::FeatureCache;
 use crate::data::image::{Limits, Transform, decode};
 pub use crate::data::instruction::Instruction;
 use crate::data::instruction::Place;
@@ -32,6 +34,8 @@ pub struct Task {
     pub source: Box<dyn Source>,
     pub instruction: Instruction,
     pub pictures: Pictures,
+    /// Keeps features beyond this process.
+    pub feature_cache: Option<Rc<FeatureCache>>,
     /// `[N, d_v]` by path.
     features: RefCell<HashMap<String, Tensor>>,
 }
@@ -76,6 +80,7 @@ impl Task {
             source,
             instruction,
             pictures,
+            feature_cache: None,
             features: RefCell::new(HashMap::new()),
         }
     }
@@ -163,16 +168,26 @@ impl Task {
         };
         let pictures = &self.pictures;
         for paths in missing.chunks(DECODED_TOGETHER) {
-            let pixels: Vec<Vec<f32>> = paths
+            let cache = self.feature_cache.as_deref();
+            let prepared: Vec<Prepared> = paths
                 .par_iter()
-                .map(|path| pictures.pixels(path))
+                .map(|path| pictures.prepare(path, cache))
                 .collect::<Result<_>>()
                 .with_context(|| format!("task {}", self.name))?;
             let side = i64::from(pictures.transform.size);
-            for (path, pixels) in paths.iter().zip(pixels) {
-                // One by one: in a batch the last bits depend on its size, and so on what was seen before.
-                let picture = Tensor::f_from_slice(&pixels)?.f_view([1, 3, side, side])?;
-                let features = backbone.image_features(&picture)?.f_get(0)?;
+            for (path, prepared) in paths.iter().zip(prepared) {
+                let features = match prepared {
+                    Prepared::Seen(features) => features,
+                    Prepared::Pixels { values, key } => {
+                        // One by one: in a batch the last bits depend on its size, and so on what was seen before.
+                        let picture = Tensor::f_from_slice(&values)?.f_view([1, 3, side, side])?;
+                        let features = backbone.image_features(&picture)?.f_get(0)?;
+                        if let Some((cache, key)) = cache.zip(key) {
+                            cache.write(&key, &features);
+                        }
+                        features
+                    }
+                };
                 self.features.borrow_mut().insert(path.clone(), features);
             }
         }
@@ -221,9 +236,31 @@ impl Task {
     }
 }
 
+/// What a picture is before the tower sees it.
+enum Prepared {
+    /// The tower saw it in an earlier run.
+    Seen(Tensor),
+    /// `[3, size, size]`, and under which name its features are to be kept.
+    Pixels { values: Vec<f32>, key: Option<String> },
+}
+
 impl Pictures {
     /// A picture below the root as the tower takes it, `[3, size, size]`.
     pub fn pixels(&self, path: &str) -> Result<Vec<f32>> {
+        self.decoded(path, &self.bytes(path)?)
+    }
+
+    fn prepare(&self, path: &str, cache: Option<&FeatureCache>) -> Result<Prepared> {
+        let bytes = self.bytes(path)?;
+        let key = cache.map(|cache| cache.key(&bytes, &self.transform, self.blank)).transpose()?;
+        if let Some(seen) = cache.zip(key.as_deref()).and_then(|(cache, key)| cache.read(key)) {
+            return Ok(Prepared::Seen(seen));
+        }
+        Ok(Prepared::Pixels { values: self.decoded(path, &bytes)?, key })
+    }
+
+    /// A picture's file.
+    fn bytes(&self, path: &str) -> Result<Vec<u8>> {
         let within = Path::new(path);
         let climbs = within.is_absolute() || within.components().any(|part| part == Component::ParentDir);
         ensure!(
@@ -231,14 +268,18 @@ impl Pictures {
             "image path `{path}` leaves the image root\nhint: paths in the annotation files are relative to it"
         );
         let full = self.root.join(within);
-        let name = full.display().to_string();
-        let bytes = std::fs::read(&full).with_context(|| {
+        std::fs::read(&full).with_context(|| {
             format!(
-                "image `{name}` cannot be read\nhint: paths of pictures are relative to the image root, {}",
+                "image `{}` cannot be read\nhint: paths of pictures are relative to the image root, {}",
+                full.display(),
                 self.root.display()
             )
-        })?;
-        let mut picture = decode(&bytes, &name, Limits::default())?.to_rgb8();
+        })
+    }
+
+    fn decoded(&self, path: &str, bytes: &[u8]) -> Result<Vec<f32>> {
+        let name = self.root.join(path).display().to_string();
+        let mut picture = decode(bytes, &name, Limits::default())?.to_rgb8();
         if self.blank {
             picture.pixels_mut().for_each(|pixel| *pixel = image::Rgb([128, 128, 128]));
         }

@@ -215,12 +215,7 @@ fn write(
         files::temporary(folder).with_context(|| format!("no file can be made in {}", folder.display()))?;
     let mut stored: Vec<(&String, Stored)> = Vec::with_capacity(tensors.len());
     for (name, tensor) in tensors {
-        let tensor = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_to_kind(kind.unwrap_or(tensor.kind()))?;
-        let tensor = tensor.f_contiguous()?;
-        stored.push((
-            name,
-            Stored { dtype: dtype(tensor.kind())?, shape: shape(&tensor), bytes: bytes(&tensor)? },
-        ));
+        stored.push((name, Stored::of(&tensor.f_to_kind(kind.unwrap_or(tensor.kind()))?)?));
     }
     safetensors::serialize_to_file(stored, metadata, file.path())
         .with_context(|| format!("{} cannot be written", path.display()))?;
@@ -228,6 +223,18 @@ fn write(
         .with_context(|| format!("{} cannot be written", path.display()))?;
     file.persist(path).with_context(|| format!("{} cannot be written", path.display()))?;
     Ok(())
+}
+
+/// Tensors as they are, as the bytes of a safetensors file.
+pub(crate) fn serialized(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<u8>> {
+    let stored = tensors.iter().map(|(name, tensor)| Ok((name, Stored::of(tensor)?)));
+    Ok(safetensors::serialize(stored.collect::<Result<Vec<_>>>()?, None)?)
+}
+
+/// The tensors of the bytes of a safetensors file, on the CPU.
+pub(crate) fn deserialized(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
+    let file = SafeTensors::deserialize(bytes)?;
+    file.iter().map(|(name, view)| Ok((name.to_owned(), tensor(&view)?))).collect()
 }
 
 /// What safetensors writes is another file of that name, which nobody else may read, and not on the disk yet.
@@ -382,6 +389,13 @@ struct Stored {
     dtype: Dtype,
     shape: Vec<usize>,
     bytes: Vec<u8>,
+}
+
+impl Stored {
+    fn of(tensor: &Tensor) -> Result<Stored> {
+        let tensor = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_contiguous()?;
+        Ok(Stored { dtype: dtype(tensor.kind())?, shape: shape(&tensor), bytes: bytes(&tensor)? })
+    }
 }
 
 impl View for Stored {
