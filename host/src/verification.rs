@@ -191,7 +191,13 @@ fn answers(out: &Path, then: &Results) -> Part {
     };
     let names: Vec<&'static str> = given.into_iter().filter_map(computed).collect();
     let columns: Vec<Column> = names.iter().map(|name| Column::mean(name)).collect();
-    let scored = KeptRun::open(out).and_then(|mut run| run.fill(&columns).map(|()| run.results.clone()));
+    let scored = KeptRun::open(out).and_then(|mut run| {
+        run.fill(&columns)?;
+        let has_blind =
+            |name: &&&str| then.references.get(**name).is_some_and(|known| !known.blind.is_empty());
+        names.iter().filter(has_blind).for_each(|name| run.fill_blind(name));
+        Ok(run.results.clone())
+    });
     let now = match scored {
         Ok(now) => now,
         Err(error) => {
@@ -211,7 +217,7 @@ fn answers(out: &Path, then: &Results) -> Part {
         }
         let (then, now) = (then.references.get(name), now.references.get(name));
         let same = match (then, now) {
-            (Some(then), Some(now)) => (&then.zero_shot, &then.joint) == (&now.zero_shot, &now.joint),
+            (Some(then), Some(now)) => then == now,
             (then, now) => then.is_none() && now.is_none(),
         };
         part.check(

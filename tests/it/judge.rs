@@ -337,6 +337,18 @@ fn costs_are_estimated_before_and_capped_during() {
     let seen = with(&["--set", "judge.max_cost=10"]);
     assert_eq!((seen.code, server.count(), verdicts(&workspace)), (Some(1), 5, 5), "{}", seen.stderr);
     assert!(seen.stderr.contains("would exceed `judge.max_cost` of 10"), "{}", seen.stderr);
+    // Replies that hold nothing cost as well.
+    let hollow = Server::start(|_, _| Act::Body(String::from("{}")));
+    let dear =
+        ["--set", "judge.max_cost=3", "--set", "judge.retries=100", "--set", "judge.backoff_seconds=0"];
+    let seen = judge(&workspace, &hollow, &[&prices[..], &dear].concat());
+    assert_eq!((seen.code, verdicts(&workspace)), (Some(1), 5), "{}", seen.stderr);
+    assert!(
+        seen.stderr.contains("would exceed `judge.max_cost` of 3") && hollow.count() < 100,
+        "{} {}",
+        hollow.count(),
+        seen.stderr
+    );
     // A cap without a price cannot be kept.
     let seen = judge(&workspace, &server, &["--set", "judge.max_cost=10"]);
     assert_eq!((seen.code, server.count()), (Some(2), 5));

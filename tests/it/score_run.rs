@@ -121,6 +121,12 @@ fn damaged_answers_are_refused_with_their_line() {
         assert_eq!(fs::read(workspace.path().join("run/results.json")).expect("there"), before, "{part}");
         fs::write(&path, &whole).expect("written");
     }
+    let questions = workspace.path().join("run/references/zero-shot/questions/imagenet.jsonl");
+    let asked = fs::read(&questions).expect("there");
+    edit(&questions, |bytes| [bytes.clone(), lines(&bytes)[0].clone()].concat());
+    let (code, _, stderr) = score(&workspace, &[]);
+    assert!(code == Some(2) && stderr.contains("imagenet.jsonl:7: question `"), "{stderr}");
+    fs::write(&questions, asked).expect("written");
     fs::remove_file(&path).expect("removed");
     let (code, _, stderr) = score(&workspace, &[]);
     assert!(code == Some(2) && stderr.contains("the answers of a finished stage are missing"), "{stderr}");

@@ -28,9 +28,11 @@ pub fn of(out: &Path) -> Result<Sums> {
             let name = entry.file_name().to_string_lossy().into_owned();
             let path = folder.join(&name);
             let is_derived = folder.as_os_str().is_empty() && DERIVED.contains(&name.as_str());
-            if entry.file_type()?.is_dir() {
+            // A run has no links; in one that came from elsewhere they could lead anywhere.
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
                 folders.push(path);
-            } else if !name.starts_with('.') && !is_derived {
+            } else if kind.is_file() && !name.starts_with('.') && !is_derived {
                 sums.insert(path.display().to_string(), content::sha256(&out.join(&path))?);
             }
         }

@@ -89,7 +89,7 @@ impl<'a> Asking<'a> {
     /// One thread: request after request.
     fn work(&self, sender: &Sender<Verdict>) {
         while let Some((request, reserved)) = self.take() {
-            let outcome = self.persist(request);
+            let outcome = self.persist(request, reserved);
             let mut shared = self.lock();
             let tokens =
                 |verdict: &Verdict| price(self.config, verdict.prompt_tokens, verdict.completion_tokens);
@@ -131,7 +131,7 @@ impl<'a> Asking<'a> {
         let request = self.requests.get(shared.next)?;
         let reserved = price(self.config, request.tokens(), self.config.max_tokens as u64).unwrap_or(0.0);
         if let Some(cap) = self.config.max_cost.filter(|cap| shared.spent + reserved > *cap) {
-            shared.stopped = Some(format!("the next one would exceed `judge.max_cost` of {cap}"));
+            shared.stopped = Some(exceeds(cap));
             return None;
         }
         shared.next += 1;
@@ -139,18 +139,26 @@ impl<'a> Asking<'a> {
         Some((request, reserved))
     }
 
-    /// Tries a request as often as configured.
-    fn persist(&self, request: &Request) -> Result<Verdict, Failure> {
+    /// Tries a request as often as configured, and as the cost allows: a reply without a verdict counts with its estimate.
+    fn persist(&self, request: &Request, estimate: f64) -> Result<Verdict, Failure> {
         let mut tries = 0;
         loop {
             tries += 1;
-            match self.endpoint.ask(request) {
-                Err(Failure::Passing { wait: server, .. })
-                    if tries <= self.config.retries && self.goes_on() =>
-                {
-                    self.sleep(wait(self.config.backoff_seconds, tries, server));
+            let outcome = self.endpoint.ask(request);
+            let Err(Failure::Passing { wait: server, answered, .. }) = &outcome else { return outcome };
+            if *answered {
+                let mut shared = self.lock();
+                shared.spent += estimate;
+                if let Some(cap) = self.config.max_cost.filter(|cap| shared.spent > *cap) {
+                    shared.stopped.get_or_insert(exceeds(cap));
                 }
-                outcome => return outcome,
+            }
+            if tries > self.config.retries || !self.goes_on() {
+                return outcome;
+            }
+            self.sleep(wait(self.config.backoff_seconds, tries, *server));
+            if !self.goes_on() {
+                return outcome;
             }
         }
     }
@@ -178,4 +186,8 @@ impl<'a> Asking<'a> {
     fn lock(&self) -> std::sync::MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+fn exceeds(cap: f64) -> String {
+    format!("the next one would exceed `judge.max_cost` of {cap}")
 }

@@ -41,7 +41,8 @@ pub(super) struct Endpoint {
 #[derive(Debug)]
 pub(super) enum Failure {
     /// Another try may help, not before this time if the server says one.
-    Passing { reason: String, wait: Option<Duration> },
+    /// `answered`: the model replied, which is paid for, and nothing can be read from it.
+    Passing { reason: String, wait: Option<Duration>, answered: bool },
     /// This request will not do.
     Refused(String),
     /// No request will do.
@@ -96,7 +97,8 @@ impl Endpoint {
 
     /// Asks once.
     pub(super) fn ask(&self, request: &Request) -> Result<Verdict, Failure> {
-        let passing = |reason: String| Failure::Passing { reason: self.clean(&reason), wait: None };
+        let passing =
+            |reason: String| Failure::Passing { reason: self.clean(&reason), wait: None, answered: false };
         let mut post = self
             .agent
             .post(format!("{}/chat/completions", self.url))
@@ -128,10 +130,14 @@ impl Endpoint {
             Err(error) => return Err(passing(format!("the reply broke off: {error}"))),
         };
         match status {
-            200..=299 => self.verdict(request, &body).map_err(passing),
+            200..=299 => self.verdict(request, &body).map_err(|reason| Failure::Passing {
+                reason: self.clean(&reason),
+                wait: None,
+                answered: true,
+            }),
             408 | 425 | 429 | 500..=599 => {
                 let reason = self.clean(&format!("status {status}{}", said(&body)));
-                Err(Failure::Passing { reason, wait })
+                Err(Failure::Passing { reason, wait, answered: false })
             }
             401 | 403 => Err(Failure::Fatal(
                 self.clean(&format!("status {status}: the key is missing or refused{}", said(&body))),

@@ -1,6 +1,6 @@
 //! Kept questions and answers, read strictly: whatever does not fit is refused with file and line, nothing is scored in silence.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use anyhow::Result;
@@ -38,6 +38,17 @@ pub(super) fn questions(path: &Path) -> Result<Vec<KeptQuestion>> {
             "{} holds no question\nhint: the file was cut; bring it back from a copy",
             path.display()
         )));
+    }
+    let mut ids = HashSet::new();
+    for (place, question) in questions.iter().enumerate() {
+        if !ids.insert(question.question_id.as_str()) {
+            return Err(bad(format!(
+                "{}:{}: question `{}` stands in an earlier line too\nhint: the file was edited; bring it back from a copy",
+                path.display(),
+                place + 1,
+                question.question_id
+            )));
+        }
     }
     Ok(questions)
 }
