@@ -1,6 +1,6 @@
 //! Plugins as others build them: without optimisation, with optimisation across crates. They load, and train the same to the bit.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use coin_host::plugin::discover::library_file;
@@ -9,13 +9,18 @@ use coin_host::plugin::verify::sha256;
 use crate::built;
 use crate::runs::{SMALL, compare, metrics, reference, succeed, workspace};
 
-/// Builds LoRA under another profile, into a folder that the next run finds again; gives the folder of the library.
-fn lora_of(profile: &str, folder: &str, settings: &[&str]) -> PathBuf {
+/// What cargo's development profile is where nobody set it up.
+const PLAIN: [&str; 3] =
+    ["profile.dev.opt-level=0", "profile.dev.debug=1", "profile.dev.package.\"*\".opt-level=0"];
+
+/// Builds with another profile, into a folder that the next run finds again; gives the folder of the libraries.
+fn build(profile: &str, folder: &str, settings: &[&str], what: &[&str]) -> PathBuf {
     let target = built::folder().join("../builds");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-        .args(["build", "--locked", "--offline", "--lib", "-p", "coin-plugin-lora", "--profile", profile])
+        .args(["build", "--locked", "--offline", "--profile", profile])
+        .args(what)
         .env("CARGO_INCREMENTAL", "0")
         .arg("--target-dir")
         .arg(&target);
@@ -27,8 +32,15 @@ fn lora_of(profile: &str, folder: &str, settings: &[&str]) -> PathBuf {
     target.join(folder).canonicalize().expect("it was built")
 }
 
+/// The workspace of what was released, built without optimisation.
+pub(crate) fn frozen() -> PathBuf {
+    build("dev", "debug", &PLAIN, &["--manifest-path", "tests/frozen/Cargo.toml"])
+}
+
+const LORA: [&str; 3] = ["--lib", "-p", "coin-plugin-lora"];
+
 /// Trains with the library of this folder, and holds every step against the shipped library's.
-fn trains_the_same(folder: PathBuf) {
+fn trains_the_same(folder: &Path) {
     let workspace = workspace(SMALL);
     let library = folder.display().to_string();
     succeed(compare(
@@ -53,13 +65,12 @@ fn trains_the_same(folder: PathBuf) {
 
 #[test]
 fn a_plugin_built_without_optimisation_trains_the_same() {
-    let plain = ["profile.dev.opt-level=0", "profile.dev.debug=1", "profile.dev.package.\"*\".opt-level=0"];
-    trains_the_same(lora_of("dev", "debug", &plain));
+    trains_the_same(&build("dev", "debug", &PLAIN, &LORA));
 }
 
 #[test]
 fn a_plugin_built_with_optimisation_across_crates_trains_the_same() {
     let whole =
         ["profile.lto.inherits=\"release\"", "profile.lto.lto=\"fat\"", "profile.lto.codegen-units=1"];
-    trains_the_same(lora_of("lto", "lto", &whole));
+    trains_the_same(&build("lto", "lto", &whole, &LORA));
 }

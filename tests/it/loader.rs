@@ -3,6 +3,7 @@
 mod border;
 mod commands;
 mod faults;
+mod frozen;
 mod hostile;
 mod packages;
 mod sandbox;
@@ -206,7 +207,7 @@ fn an_incompatible_api_is_refused_with_both_versions() {
     assert!(message.starts_with(line) && message.lines().count() == 2, "{message}");
 
     // Without a manifest, the library itself tells.
-    let later = patched("1.0.0", "2.0.0");
+    let later = patched("1.1.0", "2.0.0");
     let sandbox = Sandbox::new();
     sandbox.put("lora", &later);
     sandbox.lock(&[("lora", &later)]);

@@ -23,6 +23,8 @@ pub(super) fn files() -> Vec<String> {
         walk(&root, folder, &mut found);
     }
     found.retain(|path| path != ".git"); // a file in a linked worktree
+    // What was released is as it was.
+    found.retain(|path| !path.starts_with("tests/frozen/plugin-api-"));
     found.sort();
     assert!(
         found.iter().any(|path| path == "host/src/lib.rs"),
