@@ -139,7 +139,12 @@ fn exact_match(
             })
         })
         .collect::<Result<_>>()?;
-    let config = GenerationConfig { max_new_tokens: 12, batch_size: 64, end_token: prompter.end_token() };
+    let config = GenerationConfig {
+        max_new_tokens: 12,
+        batch_size: 64,
+        end_token: prompter.end_token(),
+        strict: false,
+    };
     let answers = generate(backbone, hook, &prompts, &config, &mut |_| ())?;
     let mut right = 0;
     for (item, answer) in items.iter().zip(answers) {

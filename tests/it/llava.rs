@@ -1,13 +1,15 @@
 //! A checkpoint that transformers wrote, with what transformers computes for it (`tests/peer/fixtures.py`): tokens, logits and greedy
 //! answers must be the same, in every layout; and each fault of such a folder must be told.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use anyhow::Result;
 use coin_host::data::conversation::Conversation;
 use coin_host::data::image::Aspect;
 use coin_host::eval::logits::{Inputs, Loaded};
-use coin_host::model::{Frozen, GenerationConfig, Prompt, generate, weights};
+use coin_host::model::{Frozen, GenerationConfig, LinearHook, Pass, Phase, Prompt, Site, generate, weights};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 
@@ -114,7 +116,12 @@ fn greedy_answers_are_those_of_transformers() {
         };
         let prompts: Vec<Prompt> = loaded.conversations.iter().map(prompt).collect();
         for batch_size in [1, 3, 7] {
-            let config = GenerationConfig { max_new_tokens: 8, batch_size, end_token: prompter.end_token() };
+            let config = GenerationConfig {
+                max_new_tokens: 8,
+                batch_size,
+                end_token: prompter.end_token(),
+                strict: false,
+            };
             let answers =
                 generate(&loaded.backbone, &Frozen, &prompts, &config, &mut |_| ()).expect("answers");
             for (conversation, answer) in loaded.conversations.iter().zip(answers) {
@@ -122,6 +129,53 @@ fn greedy_answers_are_those_of_transformers() {
             }
         }
     }
+}
+
+/// Notes down the rows of every pass and the columns of those over prompts, and is otherwise the frozen model.
+#[derive(Default)]
+struct Passes(RefCell<Vec<(Phase, usize, i64)>>);
+
+impl LinearHook for Passes {
+    fn linear(&self, site: &Site, weight: &Tensor, bias: Option<&Tensor>, input: &Tensor) -> Result<Tensor> {
+        Frozen.linear(site, weight, bias, input)
+    }
+
+    fn begin(&self, pass: &Pass) -> Result<()> {
+        let columns = pass.input.input_ids.size2()?.1;
+        self.0.borrow_mut().push((pass.phase, pass.input.rows.len(), columns));
+        Ok(())
+    }
+
+    fn is_token_local(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn strict_answers_are_given_one_by_one_to_whole_prompts() {
+    let loaded = loaded(Aspect::Crop);
+    let prompter = loaded.prompter().expect("fits");
+    let prompt = |conversation: &Conversation| Prompt {
+        input_ids: prompter.prompt(&conversation.rounds[0].0, conversation.image.is_some()).expect("encodes"),
+        image_features: loaded.features(conversation).expect("seen"),
+    };
+    let prompts: Vec<Prompt> = loaded.conversations.iter().map(prompt).collect();
+    let answers = |strict: bool| {
+        let hook = Passes::default();
+        let end_token = prompter.end_token();
+        let config = GenerationConfig { max_new_tokens: 8, batch_size: 7, end_token, strict };
+        let answers = generate(&loaded.backbone, &hook, &prompts, &config, &mut |_| ()).expect("answers");
+        (answers, hook.0.into_inner())
+    };
+    let ((strictly, passes), (together, batches)) = (answers(true), answers(false));
+    assert_eq!(strictly, together);
+    assert!(passes.iter().all(|(_, rows, _)| *rows == 1), "{passes:?}");
+    assert!(batches.iter().any(|(_, rows, _)| *rows > 1), "{batches:?}");
+    // A pass may be announced more than once.
+    let read: BTreeSet<i64> =
+        passes.iter().filter(|pass| pass.0 == Phase::Prefill).map(|pass| pass.2).collect();
+    let lengths: BTreeSet<i64> = prompts.iter().map(|prompt| prompt.input_ids.len() as i64).collect();
+    assert_eq!(read, lengths);
 }
 
 /// Rewrites the weights of a copy under other names, and in several files where `shards` says so.

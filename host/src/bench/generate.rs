@@ -28,7 +28,7 @@ pub fn generate(setup: &Setup, adapter: Option<&Path>, seen: &mut dyn FnMut(usiz
             if let Some(folder) = adapter {
                 PeftAdapter::read(folder).and_then(|adapter| adapter.apply(&cell)).map_err(bad)?;
             }
-            let merged = cell.merge()?;
+            let merged = if world.config.evaluation.strict { None } else { cell.merge()? };
             let (answers, timed) =
                 cell.answering(0, merged.as_ref(), |hook| answer(setup, &world, hook, seen))?;
             let trainable = cell.parameters.borrow().trainable_count();
@@ -52,8 +52,12 @@ fn answer(
 ) -> Result<(Vec<Answered>, Timed)> {
     let (task, prompter) = (&world.tasks[0], &world.prompters[0]);
     let batch_size = world.config.evaluation.batch_size;
-    let config =
-        GenerationConfig { max_new_tokens: task.max_new_tokens, batch_size, end_token: prompter.end_token() };
+    let config = GenerationConfig {
+        max_new_tokens: task.max_new_tokens,
+        batch_size,
+        end_token: prompter.end_token(),
+        strict: world.config.evaluation.strict,
+    };
     let mut timed = Timed { seconds: vec![], samples: vec![], tokens: vec![], work: vec![] };
     let mut answers = Vec::with_capacity(setup.loaded.conversations.len());
     let count = task.source.len(Split::Test)?;

@@ -29,6 +29,8 @@ pub struct Request<'a> {
     pub learning_rate: f64,
     pub gradient_checkpointing: bool,
     pub max_new_tokens: usize,
+    /// Answers one at a time, from weights without the adapter in them.
+    pub strict: bool,
     /// CPU threads; all cores without.
     pub threads: Option<usize>,
 }
@@ -155,6 +157,7 @@ fn config(request: &Request, threads: usize) -> RunConfig {
             max_new_tokens: request.max_new_tokens,
             scorers: Vec::new(),
             limit: None,
+            strict: request.strict,
             count_flips: 0,
         },
         protocol: Protocol {

@@ -55,6 +55,9 @@ struct Generate {
     /// Longest answer
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
     max_new_tokens: u32,
+    /// One answer at a time, from weights without the adapter in them
+    #[arg(long)]
+    strict: bool,
 }
 
 #[derive(Debug, Args)]
@@ -95,6 +98,7 @@ impl BenchCommand {
             Which::Generate(command) => {
                 let mut request = command.common.request(command.method.as_deref())?;
                 request.max_new_tokens = command.max_new_tokens as usize;
+                request.strict = command.strict;
                 let setup = Setup::new(request).map_err(BadInput::from)?;
                 let mut seen = |done| output.note(&format!("{done} answers"));
                 bench::generate(&setup, command.common.adapter.as_deref(), &mut seen)?
@@ -121,6 +125,7 @@ impl Common {
             learning_rate: 0.0,
             gradient_checkpointing: false,
             max_new_tokens: 1,
+            strict: false,
             threads: self.threads.map(usize::from),
         })
     }

@@ -74,6 +74,10 @@ pub(crate) struct CompareCommand {
     /// `protocol.strict`), and tell which methods remember more
     #[arg(long)]
     strict_protocol: bool,
+    /// Answer one question at a time, with adapters beside the weights (sets `evaluation.strict`); without, `evaluation.count_flips`
+    /// counts the answers that this changes
+    #[arg(long)]
+    strict: bool,
     /// Leave out what cannot run instead of stopping before the first cell
     #[arg(long)]
     keep_going: bool,
@@ -142,7 +146,8 @@ impl CompareCommand {
             .iter()
             .flat_map(|limit| ["training.steps", "evaluation.limit"].map(|key| format!("{key}={limit}")));
         let strict = self.strict_protocol.then(|| String::from("protocol.strict=true"));
-        limits.chain(self.set.iter().cloned()).chain(strict).collect()
+        let strictly = self.strict.then(|| String::from("evaluation.strict=true"));
+        limits.chain(self.set.iter().cloned()).chain(strict).chain(strictly).collect()
     }
 
     pub(crate) fn run(&self, output: &Output) -> anyhow::Result<ExitCode> {

@@ -216,9 +216,11 @@ impl CellRun<'_> {
             tokenizer: world.tokenizer,
             scorers: &self.scorers,
             batch_size: world.config.evaluation.batch_size,
+            strict: world.config.evaluation.strict,
             limit: world.config.evaluation.limit,
         };
-        let merged = self.cell.merge()?;
+        let strict = world.config.evaluation.strict;
+        let merged = if strict { None } else { self.cell.merge()? };
         for (column, &task) in self.columns.iter().enumerate() {
             let (task_data, prompter) = (&world.tasks[task], &world.prompters[task]);
             let emit = &mut self.emit;
@@ -243,14 +245,14 @@ impl CellRun<'_> {
                 matrix.set(stage, column, percent(&answers, name))?;
                 matrix.set_items(column, answers.len() as u64)?;
             }
-            if merged.is_some() && world.config.evaluation.count_flips > 0 {
+            if !strict && world.config.evaluation.count_flips > 0 {
                 let limit = Some(world.config.evaluation.count_flips.min(answers.len()));
-                let unfolded = self.cell.answering(task, None, |hook| {
-                    Engine { limit, ..engine }.answer(task_data, prompter, hook, &mut |_, _| {})
+                let strictly = self.cell.answering(task, None, |hook| {
+                    Engine { limit, strict: true, ..engine }.answer(task_data, prompter, hook, &mut |_, _| {})
                 })?;
-                let differ = answers.iter().zip(&unfolded).filter(|(one, other)| one.text != other.text);
+                let differ = answers.iter().zip(&strictly).filter(|(one, other)| one.text != other.text);
                 progress.flips.flipped += differ.count() as u64;
-                progress.flips.compared += unfolded.len() as u64;
+                progress.flips.compared += strictly.len() as u64;
             }
             let score = self.scorers.first().map_or(0.0, |scorer| percent(&answers, scorer.name()));
             (self.emit)(CellEvent::Evaluated { stage: Some(stage), task: task_data.name.clone(), score });

@@ -314,6 +314,7 @@ fn zero_shot(
         tokenizer: world.tokenizer,
         scorers: &parts.scorers,
         batch_size: evaluation.batch_size,
+        strict: evaluation.strict,
         limit: evaluation.limit,
     };
     let names = answering::names(&parts.scorers);

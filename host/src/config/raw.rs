@@ -88,6 +88,7 @@ pub struct RawEvaluation {
     pub batch_size: Option<usize>,
     pub max_new_tokens: Option<usize>,
     pub scorers: Option<Vec<Scorer>>,
+    pub strict: Option<bool>,
     pub count_flips: Option<usize>,
     pub limit: Option<usize>,
 }

@@ -30,6 +30,7 @@ pub(crate) fn resolve(
         batch_size: raw.evaluation.batch_size.unwrap_or(64),
         max_new_tokens: raw.evaluation.max_new_tokens.unwrap_or(16),
         scorers: raw.evaluation.scorers.clone().unwrap_or_else(|| vec![Scorer::Official]),
+        strict: raw.evaluation.strict.unwrap_or(false),
         count_flips: raw.evaluation.count_flips.unwrap_or(0),
         limit: raw.evaluation.limit,
     };

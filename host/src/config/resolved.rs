@@ -246,7 +246,10 @@ pub struct Evaluation {
     /// Longest answer; each task carries its own.
     pub max_new_tokens: usize,
     pub scorers: Vec<Scorer>,
-    /// Test items a task that are also answered from unfolded weights.
+    /// One question at a time, from unfolded weights.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub strict: bool,
+    /// Test items a task that are also answered strictly.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub count_flips: usize,
     /// Test items a task; all of them without.

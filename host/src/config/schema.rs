@@ -223,10 +223,16 @@ pub const KEYS: &[Key] = &[
         "`official` scores by each benchmark's own rule, `coin` repeats the paper's scripts with their faults.",
     ),
     key(
+        "evaluation.strict",
+        Flag,
+        Value("false"),
+        "Answers one question at a time, each prompt read whole, with adapters beside the weights and not folded into them: slower, and what decoding by the book gives. As `--strict`.",
+    ),
+    key(
         "evaluation.count_flips",
         Count { least: 0 },
         Value("0"),
-        "Test items a task, the first ones, that are answered once more without folding the adapters into the weights; `flips` in `results.json` counts the answers that differ. No score depends on it; 0 counts none.",
+        "Test items a task, the first ones, that are answered once more as with `strict`; `flips` in `results.json` counts the answers that differ. No score depends on it; 0 counts none.",
     ),
     key("evaluation.limit", Count { least: 1 }, Words("all"), "Test items a task, the first ones."),
     key(

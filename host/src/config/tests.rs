@@ -326,6 +326,7 @@ fn the_documented_defaults_are_the_ones_filled_in() {
             None => {
                 let left_out = [
                     "orders",
+                    "evaluation.strict",
                     "evaluation.count_flips",
                     "protocol.strict",
                     "training.gradient_checkpointing",

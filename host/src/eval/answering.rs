@@ -33,6 +33,8 @@ pub struct Engine<'a> {
     pub tokenizer: &'a Tokenizer,
     pub scorers: &'a [Scorer],
     pub batch_size: usize,
+    /// One question at a time ([`GenerationConfig::strict`]).
+    pub strict: bool,
     pub limit: Option<usize>,
 }
 
@@ -81,6 +83,7 @@ impl Engine<'_> {
             max_new_tokens: task.max_new_tokens,
             batch_size: self.batch_size,
             end_token: prompter.end_token(),
+            strict: self.strict,
         };
         let count = questions.len();
         let tokens = generate(self.backbone, hook, &prompts, &config, &mut |done| seen(done, count))

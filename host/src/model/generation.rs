@@ -24,6 +24,8 @@ pub struct GenerationConfig {
     pub batch_size: usize,
     /// The token that ends an answer.
     pub end_token: i64,
+    /// One prompt at a time, each read whole: no answer depends on any other prompt, not even in the last bit of a logit.
+    pub strict: bool,
 }
 
 /// The most probable continuation of each prompt, token by token, without the end token; in the order of the prompts.
@@ -40,7 +42,7 @@ pub fn generate(
     let mut beginning = Beginning::of(prompts, backbone.config().image_token_index);
     let mut answers = vec![Vec::new(); prompts.len()];
     let mut done = 0;
-    for batch in order.chunks(config.batch_size) {
+    for batch in order.chunks(if config.strict { 1 } else { config.batch_size }) {
         no_grad(|| answer(backbone, hook, prompts, batch, config, &mut beginning, &mut answers))?;
         done += batch.len();
         seen(done);
@@ -73,7 +75,7 @@ fn answer(
     let mut input = ModelInput::batch(&rows, Padding::Left, image_token, config.end_token, device)?;
     input.rows = batch.to_vec();
     let prefixed = backbone.with_prefix(&input, Phase::Prefill, hook, config.end_token)?;
-    let begun = match prefixed.is_none() && hook.is_token_local() {
+    let begun = match !config.strict && prefixed.is_none() && hook.is_token_local() {
         true => beginning.read(backbone, hook, prompts, batch, config)?,
         false => None,
     };

@@ -253,7 +253,7 @@ fn soft_tokens_do_what_words_with_these_embeddings_do() {
     let words: Vec<Prompt> = (0..3)
         .map(|index| prompt([vec![7, 9], ids(2 + 2 * index as usize, index)].concat(), index))
         .collect();
-    let config = GenerationConfig { max_new_tokens: 5, batch_size: 3, end_token: 0 };
+    let config = GenerationConfig { max_new_tokens: 5, batch_size: 3, end_token: 0, strict: false };
     let hook = Soft { backbone: &backbone, rows: RefCell::default() };
     assert_eq!(
         generate(&backbone, &hook, &soft, &config, &mut |_| ()).expect("answers"),
@@ -284,7 +284,7 @@ fn cached_answers_equal_uncached_ones_and_stop_at_the_end_token() {
         })
         .collect();
     prompts.push(Prompt { input_ids: vec![1, 30, 31], image_features: None });
-    let free = GenerationConfig { max_new_tokens: 6, batch_size: 4, end_token: 0 };
+    let free = GenerationConfig { max_new_tokens: 6, batch_size: 4, end_token: 0, strict: false };
     let found = generate(&backbone, &Frozen, &prompts, &free, &mut |_| ()).expect("answers");
     let expected: Vec<_> = prompts.iter().map(|prompt| uncached(&backbone, prompt, &free)).collect();
     assert_eq!(found, expected);
@@ -440,7 +440,12 @@ fn the_built_in_backbone_names_what_it_sees() {
             Prompt { input_ids, image_features: Some(features.get(0)) }
         })
         .collect();
-    let config = GenerationConfig { max_new_tokens: 4, batch_size: 16, end_token: prompter.end_token() };
+    let config = GenerationConfig {
+        max_new_tokens: 4,
+        batch_size: 16,
+        end_token: prompter.end_token(),
+        strict: false,
+    };
     let answers = generate(&backbone, &Frozen, &prompts, &config, &mut |_| ()).expect("answers");
     let right = samples
         .iter()

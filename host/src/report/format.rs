@@ -131,9 +131,13 @@ pub fn matrix_title(view: &MatrixView) -> String {
     format!("{}, order {}{seeds}", view.method, view.order)
 }
 
-/// `1 of 32`.
+/// `1 of 32 (3.1%)`.
 pub fn flips(flips: Option<Flips>) -> String {
-    flips.map_or(NONE.to_owned(), |Flips { compared, flipped }| format!("{flipped} of {compared}"))
+    let Some(Flips { compared, flipped }) = flips else { return NONE.to_owned() };
+    match compared {
+        0 => format!("{flipped} of {compared}"),
+        _ => format!("{flipped} of {compared} ({:.1}%)", 100.0 * flipped as f64 / compared as f64),
+    }
 }
 
 /// How often the plugins of each run used what they were granted.

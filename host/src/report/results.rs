@@ -71,7 +71,7 @@ pub struct CellResult {
     /// By scorer name.
     #[serde(default)]
     pub scorers: BTreeMap<String, ScorerResult>,
-    /// Answers that folding the adapters into the weights changed; none where nobody asked.
+    /// Answers that batches and folded weights changed; none where nobody asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flips: Option<Flips>,
     /// What it cost; zero until measured.
@@ -133,10 +133,10 @@ pub struct ScorerResult {
     pub metrics: Metrics,
 }
 
-/// Answers from folded weights held against those from the adapters themselves, over all stages and tasks.
+/// Answers held against those that were given one at a time from unfolded weights, over all stages and tasks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flips {
-    /// Items that were answered both ways; 0 where an adapter cannot be folded.
+    /// Items that were answered both ways; 0 where all are answered strictly.
     pub compared: u64,
     /// Those whose texts differ.
     pub flipped: u64,

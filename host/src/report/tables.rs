@@ -36,17 +36,13 @@ pub fn text(results: &Results) -> String {
     out
 }
 
-/// How many answers folding changed, a line for each run in which it was counted; empty if in none.
+/// How many answers differ from strict ones, a line for each run in which it was counted; empty if in none.
 fn flips(results: &Results) -> String {
     let mut out = String::new();
     for cell in results.cells.iter().filter(|cell| cell.flips.is_some()) {
         let place = format!("{}, order {}, seed {}", cell.method, cell.order, cell.seed);
         let counted = format::flips(cell.flips);
-        wrap(
-            &mut out,
-            &format!("flips: {place}: folding the adapters into the weights changed {counted} answers"),
-            "",
-        );
+        wrap(&mut out, &format!("flips: {place}: batches and folded weights changed {counted} answers"), "");
     }
     out
 }

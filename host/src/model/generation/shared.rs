@@ -262,7 +262,7 @@ mod tests {
     }
 
     fn answers(backbone: &Backbone, hook: &Counting, prompts: &[Prompt], batch_size: usize) -> Vec<Vec<i64>> {
-        let config = GenerationConfig { max_new_tokens: 5, batch_size, end_token: 0 };
+        let config = GenerationConfig { max_new_tokens: 5, batch_size, end_token: 0, strict: false };
         generate(backbone, hook, prompts, &config, &mut |_| ()).expect("answers")
     }
 
