@@ -272,10 +272,7 @@ fn a_gpu_that_is_not_there() {
     let workspace = workspace(SMALL);
     let seen = seen(&workspace, &["--set", "backbone.device=cuda:99"]);
     assert!(seen.starts_with("exit: 2\n"), "{seen}");
-    assert!(
-        seen.contains("`backbone.device`: there is no device cuda:99") && seen.contains("\nhint: "),
-        "{seen}"
-    );
+    assert!(seen.contains("there is no device cuda:99") && seen.contains("\nhint: "), "{seen}");
     assert!(seen.lines().count() <= 5 && !workspace.path().join("out").exists(), "{seen}");
 }
 

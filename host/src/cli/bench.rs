@@ -110,13 +110,14 @@ impl BenchCommand {
 }
 
 impl Common {
-    fn request(&self, method: Option<&str>) -> Result<Request<'_>, ConfigError> {
+    fn request(&self, method: Option<&str>) -> anyhow::Result<Request<'_>> {
         if method.is_none() && (self.adapter.is_some() || !self.set.is_empty()) {
             return Err(ConfigError::new("--adapter and --set belong to a method, and none is named")
-                .hint("for example `--method lora`"));
+                .hint("for example `--method lora`")
+                .into());
         }
         Ok(Request {
-            inputs: self.inputs.inputs(),
+            inputs: self.inputs.inputs()?,
             dtype: self.inputs.dtype,
             method: method.map(|plugin| entry(plugin, &self.set)).transpose()?,
             plugin_dirs: self.plugin_dir.clone(),

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
 use crate::cli::output::Output;
-use crate::compare::{adapter, merged, world};
+use crate::compare::{adapter, environment, merged, world};
 use crate::config::{Device, Dtype, Location};
 use crate::data::bad_input::BadInput;
 use crate::data::image::Aspect;
@@ -217,8 +217,11 @@ fn dtype(text: &str) -> Result<Dtype, String> {
 }
 
 impl InputArguments {
-    pub(crate) fn inputs(&self) -> Inputs<'_> {
-        Inputs {
+    /// # Errors
+    /// A GPU that is not there.
+    pub(crate) fn inputs(&self) -> anyhow::Result<Inputs<'_>> {
+        environment::check_device(self.device)?;
+        Ok(Inputs {
             model: &self.model,
             vision_tower: self.vision_tower.as_deref(),
             data: &self.data,
@@ -229,7 +232,7 @@ impl InputArguments {
             }),
             kind: world::kind(self.dtype),
             device: world::device(self.device),
-        }
+        })
     }
 }
 
@@ -242,7 +245,7 @@ impl ModelCommand {
                 pretrain(&config, &command.out, &|line| output.note(line))?;
             }
             Which::Logits(command) => {
-                let loaded = command.inputs.inputs().load().map_err(BadInput::from)?;
+                let loaded = command.inputs.inputs()?.load().map_err(BadInput::from)?;
                 let count = logits::write(&loaded, usize::from(command.batch_size), &command.out)?;
                 output.note(&format!("logits of {count} records: {}", command.out.display()));
             }

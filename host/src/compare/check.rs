@@ -61,7 +61,7 @@ pub struct Checked {
 /// # Errors
 /// [`Refused`], unless `keep_going` and something is left to run: then `config` has what is left.
 pub fn check(arguments: &CompareArguments) -> Result<Checked> {
-    environment::check_device(&arguments.config)?;
+    environment::check_device(arguments.config.backbone.device)?;
     let mut config = arguments.config.clone();
     let mut checker = Checker::new(arguments)?;
     let protocol::Checked { mut refusals, mut plugins, inputs, features } = checker.ask(None)?;

@@ -27,9 +27,16 @@ pub fn of(config: &RunConfig) -> Environment {
         } else {
             format!("{version}, CPU only")
         },
-        device: match world::device(config.backbone.device) {
-            Device::Cuda(index) => format!("cuda:{index}"),
-            _ => String::from("cpu"),
+        device: {
+            let device = match world::device(config.backbone.device) {
+                Device::Cuda(index) => format!("cuda:{index}"),
+                _ => String::from("cpu"),
+            };
+            match config.backbone.dtype {
+                config::Dtype::Float32 => device,
+                config::Dtype::Bfloat16 => format!("{device}, in bfloat16"),
+                config::Dtype::Float16 => format!("{device}, in float16"),
+            }
         },
         operating_system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         processor: processor.name,
@@ -47,8 +54,8 @@ pub fn differences(then: Option<&Environment>, now: &Environment) -> Vec<String>
 }
 
 /// Refuses a GPU that is not there, before anything is loaded.
-pub fn check_device(config: &RunConfig) -> Result<()> {
-    let config::Device::Cuda(index) = config.backbone.device else { return Ok(()) };
+pub fn check_device(device: config::Device) -> Result<()> {
+    let config::Device::Cuda(index) = device else { return Ok(()) };
     let devices = if tch::Cuda::is_available() { tch::Cuda::device_count().max(0) as usize } else { 0 };
     match missing(index, devices, machine::libtorch().cuda) {
         None => Ok(()),
@@ -58,7 +65,7 @@ pub fn check_device(config: &RunConfig) -> Result<()> {
 
 /// Why there is no device of this index, where there is none.
 fn missing(index: usize, devices: usize, has_cuda: bool) -> Option<String> {
-    let what = format!("`backbone.device`: there is no device cuda:{index}");
+    let what = format!("there is no device cuda:{index}");
     match devices {
         _ if index < devices => None,
         0 if !has_cuda => Some(format!(

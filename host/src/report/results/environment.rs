@@ -16,7 +16,7 @@ pub struct Environment {
     /// sha256 of its CPU part.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub libtorch_sha256: String,
-    /// The device that `backbone.device` meant on this machine.
+    /// The device that `backbone.device` meant on this machine, and the element type where it is not float32.
     pub device: String,
     pub operating_system: String,
     /// The processor's name, else its architecture.
