@@ -5,9 +5,11 @@
 
 MODEL is the folder that `coin-host model fetch smollm2` wrote, VISION_PTH the published weights of EfficientNet-Lite0, DATA and IMAGES
 what `coin-host model logits` was given, LOGITS what it wrote. The tower is computed here from the published file, batch normalisation
-and all; the language model is transformers' LlamaForCausalLM. Every picture is also classified by the published head.
+and all; the language model is transformers' LlamaForCausalLM. Both are float32; the same in float64 says how much of a difference is
+rounding, and whose. Every picture is also classified by the published head.
 """
 
+import copy
 import json
 import sys
 from pathlib import Path
@@ -61,6 +63,41 @@ def pixels(path):
     return ((values - 127) / 128).permute(2, 0, 1)[None]
 
 
+def projected(tensors, grid):
+    """Visual tokens `[N, d]` of a grid `[1, C, H, W]`."""
+
+    def linear(x, number):
+        path = f"multi_modal_projector.linear_{number}"
+        return F.linear(x, tensors[f"{path}.weight"], tensors[f"{path}.bias"])
+
+    return linear(F.gelu(linear(grid.flatten(2).transpose(1, 2), 1)), 2)[0]
+
+
+def exact(language):
+    """The same weights in float64, and everything that transformers computes in float32 whatever the weights are in float64 too."""
+
+    def norm(self, x):
+        return self.weight * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon)
+
+    def rotary(self, x, position_ids):
+        size, theta = self.config.head_dim, self.config.rope_parameters["rope_theta"]
+        inverse = 1 / theta ** (torch.arange(0, size, 2, dtype=torch.float64) / size)
+        angles = (position_ids[:, :, None].double() * inverse).repeat(1, 1, 2)
+        return angles.cos(), angles.sin()
+
+    language = copy.deepcopy(language).double()
+    for module in language.modules():
+        if type(module).__name__ == "LlamaRMSNorm":
+            module.forward = norm.__get__(module)
+        if type(module).__name__ == "LlamaRotaryEmbedding":
+            module.forward = rotary.__get__(module)
+    return language
+
+
+def apart(a, b):
+    return (a - b).abs().max().item()
+
+
 @torch.no_grad()
 def main(model, vision, data, images, logits):
     config = json.loads((Path(model) / "config.json").read_text())
@@ -70,22 +107,32 @@ def main(model, vision, data, images, logits):
     missing = language.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}, strict=False)
     assert missing.missing_keys == ["lm_head.weight"] and not missing.unexpected_keys, missing
     language.tie_weights()
+    exactly = exact(language)
     published = torch.load(vision, weights_only=True)
+    published_exactly = {name: tensor.double() for name, tensor in published.items()}
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(Path(model) / "tokenizer.json"))
     ours = load_file(logits)
     for record in json.loads(Path(data).read_text()):
         ids = ours[f"{record['id']}.input_ids"]
         embedded = language.get_input_embeddings()(ids)
+        embedded_exactly = embedded.double()
         if "image" in record:
             grid = tower(published, pixels(Path(images) / record["image"]))
             scores = F.linear(grid.mean((2, 3)), published["_fc.weight"], published["_fc.bias"]).softmax(1)
             best = scores.topk(3)
             print(record["image"], "classes", best.indices[0].tolist(), [round(v, 3) for v in best.values[0].tolist()])
-            linear = lambda x, n: F.linear(x, tensors[f"multi_modal_projector.linear_{n}.weight"], tensors[f"multi_modal_projector.linear_{n}.bias"])
-            embedded[ids == config["image_token_index"]] = linear(F.gelu(linear(grid.flatten(2).transpose(1, 2), 1)), 2)[0]
+            image = ids == config["image_token_index"]
+            embedded[image] = projected(tensors, grid)
+            grid_exactly = tower(published_exactly, pixels(Path(images) / record["image"]).double())
+            embedded_exactly[image] = projected({n: t.double() for n, t in tensors.items()}, grid_exactly)
         theirs = language(inputs_embeds=embedded[None]).logits[0]
-        difference = (theirs - ours[f"{record['id']}.logits"]).abs().max().item()
-        print(record["id"], tuple(theirs.shape), f"largest difference {difference:.2e}, largest logit {theirs.abs().max():.1f}")
+        found, truth = ours[f"{record['id']}.logits"], exactly(inputs_embeds=embedded_exactly[None]).logits[0]
+        mixed = language(inputs_embeds=embedded_exactly.float()[None]).logits[0]
+        print(
+            record["id"], tuple(theirs.shape), f"largest logit {theirs.abs().max():.1f}, differences: from PyTorch {apart(found, theirs):.2e};",
+            f"from float64: coin-host {apart(found, truth):.2e}, PyTorch {apart(theirs, truth):.2e},",
+            f"PyTorch with the picture in float64 {apart(mixed, truth):.2e}", flush=True,
+        )
         text = tokenizer.decode(ids[ids != config["image_token_index"]])
         print("  text:", repr(text[-120:]))
         if "image" not in record:
