@@ -104,6 +104,10 @@ pub fn begin(cell: &Cell, strategies: &mut Strategies, stage: usize) -> Result<R
             segment.trained.clone_from(&trainable);
         }
     }
+    ensure!(
+        !trainable.is_empty(),
+        "nothing is trained\nhint: no plugin of the stack registers a parameter, and the projector is frozen"
+    );
     let optimizer = optimizer(cell, &segments[0])?;
     Ok(Running { plan, segments, optimizer, step: 0 })
 }

@@ -77,7 +77,8 @@ impl Cell<'_> {
     /// Adds the gradient of the loss to that of every tensor that it depends on; terms of adapters count `share` times.
     pub fn backward(&self, loss: &Tensor, share: f64) -> Result<()> {
         let tapes = self.tapes.take();
-        if tapes.is_empty() || loss.requires_grad() {
+        // Not so where the batch has nothing that the method trains, for example no picture for a projector.
+        if loss.requires_grad() {
             loss.f_backward()?;
         }
         for tape in tapes.into_iter().rev() {
@@ -99,7 +100,10 @@ impl Cell<'_> {
         let tapes = self.tapes.borrow();
         let open: Vec<&Tape> = tapes.iter().filter(|tape| tape.leaf.requires_grad()).collect();
         let ends: Vec<&Tensor> = of.iter().chain(open.iter().map(|tape| &tape.leaf)).collect();
-        let mut sums = Tensor::f_run_backward(&[scalar], &ends, false, false)?;
+        let mut sums = match scalar.requires_grad() {
+            true => Tensor::f_run_backward(&[scalar], &ends, false, false)?,
+            false => ends.iter().map(|_| Tensor::new()).collect(),
+        };
         let arrived = sums.split_off(of.len());
         for (tape, gradient) in open.into_iter().zip(arrived).rev().filter(|(_, found)| found.defined()) {
             let mut sink = Sink::Sums { of: &of, sums: &mut sums };

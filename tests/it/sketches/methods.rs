@@ -232,6 +232,9 @@ impl Training for EProj {
                 distances.extend(near.map(|cosine| 1.0 - cosine));
             }
         }
+        if distances.is_empty() {
+            return Vec::new();
+        }
         let mean = Tensor::stack(&distances, 0).sum(Kind::Float) / rows.pictures.len() as f64;
         vec![part("keys", mean * 0.1)]
     }

@@ -13,9 +13,9 @@ use super::formula::{Buffer, Model, Rows, Training, Values};
 use super::stream::{self, EPSILON, LEARNING_RATE, STEPS};
 
 /// Of losses and terms, relative to the larger of the value and 1.
-const LOSS_TOLERANCE: f64 = 2e-6;
+const LOSS_TOLERANCE: f64 = 1e-5;
 /// Of every trained value after each step.
-const VALUE_TOLERANCE: f64 = 2e-6;
+const VALUE_TOLERANCE: f64 = 1e-5;
 
 /// The model as formulas make it.
 struct Hook<'a> {
@@ -72,7 +72,10 @@ fn gradients(loss: &Tensor, values: &Values) -> Values {
             let _zero = gradient.detach().zero_();
         }
     }
-    loss.backward();
+    // Nothing is trained on a batch without pictures where only the projector is.
+    if loss.requires_grad() {
+        loss.backward();
+    }
     let gradient = |value: &Tensor| match value.grad() {
         gradient if gradient.defined() => gradient.detach().copy(),
         _ => value.detach().zeros_like(),

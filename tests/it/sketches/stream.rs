@@ -54,7 +54,7 @@ pub(super) fn configuration(methods: &[(&str, &str)]) -> String {
     )
 }
 
-/// The first records of another source.
+/// The first records of another source, every second one without its picture.
 struct First(Box<dyn Source>);
 
 impl Source for First {
@@ -65,7 +65,11 @@ impl Source for First {
         Ok(self.0.len(split)?.min(SAMPLES))
     }
     fn records(&self, split: Split, start: usize, end: usize) -> Result<Vec<Record>> {
-        self.0.records(split, start, end)
+        let mut records = self.0.records(split, start, end)?;
+        for (record, number) in records.iter_mut().zip(start..end) {
+            record.image = record.image.take().filter(|_| number % 2 == 0);
+        }
+        Ok(records)
     }
     fn files(&self) -> Result<Vec<std::path::PathBuf>> {
         self.0.files()
