@@ -25,6 +25,7 @@ mod recipe;
 pub mod run;
 pub mod stop;
 pub mod sums;
+mod test_records;
 pub mod work_units;
 pub mod worker;
 pub mod world;

@@ -88,6 +88,13 @@ fn all_eight_tasks_are_found_sound_and_later_checks_hold_them_to_it() {
     let refused = workspace.run(&["compare", "run.toml", "--out", "out", "-q"]);
     assert!(refused.starts_with("exit: 2\n") && refused.contains("is not what"), "{refused}");
     assert!(workspace.run(&[&ALL[..], &["--update"]].concat()).starts_with("exit: 0\n"));
+    // A file that was read then and is gone, without which the score is another one.
+    let side = workspace.path().join("data/cl_dataset/GQA/testdev_balanced_questions.json");
+    let whole = fs::read(&side).expect("there");
+    fs::remove_file(&side).expect("removed");
+    let gone = workspace.run(&["compare", "run.toml", "--out", "out", "-q"]);
+    assert!(gone.starts_with("exit: 2\n") && gone.contains("is not there any more"), "{gone}");
+    fs::write(&side, whole).expect("written");
     assert!(workspace.run(&ALL).starts_with("exit: 0\n"));
 }
 
@@ -242,6 +249,27 @@ fn a_task_of_ones_own_runs_without_a_line_of_rust() {
 }
 
 #[test]
+fn an_id_that_stands_twice_in_a_test_is_refused_before_anything_is_written() {
+    let workspace = own();
+    edit(&workspace.path().join("own/test.json"), |text| text.replace("\"t2\"", "\"t1\""));
+    let seen = workspace.run(&["compare", "run.toml", "--out", "out", "-q"]);
+    assert!(seen.starts_with("exit: 2\n") && seen.contains("two test records have the id `t1`"), "{seen}");
+    assert!(!workspace.path().join("out").exists());
+}
+
+#[test]
+fn a_soft_metric_without_ten_answers_is_told_of() {
+    let workspace = own();
+    edit(&workspace.path().join("run.toml"), |text| text.replace("exact-match", "vqa-soft"));
+    let seen = workspace.run(&["compare", "run.toml", "--out", "out", "--jobs", "1"]);
+    assert!(
+        seen.starts_with("exit: 0\n")
+            && seen.contains("task colors: 2 of 2 test questions have not the answers of 10"),
+        "{seen}"
+    );
+}
+
+#[test]
 fn a_task_without_a_metric_is_told_to_name_one() {
     let workspace = own();
     edit(&workspace.path().join("run.toml"), |text| text.replace("metric = \"exact-match\"\n", ""));
@@ -255,7 +283,9 @@ fn instructions_that_are_none() {
         let set = format!("tasks.colors.instruction={value}");
         workspace.run(&["compare", "run.toml", "--dry-run", "-q", "--set", &set])
     };
-    let seen = ["[\"a\",\"diverse\"]", "{prompts=\"a\"}", "5", "[]"].map(run);
+    let seen =
+        ["[\"a\",\"diverse\"]", "{prompts=\"a\"}", "5", "[]", "Instructions_Diverse", "{questions} hi"]
+            .map(run);
     check!(seen.join("\n"));
 }
 

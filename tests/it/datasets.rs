@@ -9,7 +9,7 @@ use coin_plugin_api::Split;
 use crate::built;
 
 #[test]
-fn all_eight_tasks_of_the_quickstart_are_read_and_found_sound() {
+fn all_eight_tasks_of_the_quickstart_are_read() {
     let root = tempfile::tempdir().expect("a temporary folder");
     quickstart::generate(root.path()).expect("the quickstart's files");
     let plugins = Plugins { dirs: Vec::new(), dev: vec![built::folder()], trust: Trust::Locked };

@@ -54,6 +54,8 @@ pub struct Checked {
     pub inputs: Inputs,
     /// Where picture features are kept on disk.
     pub features: Option<FeatureSize>,
+    /// What a person should know of the tasks.
+    pub notes: Vec<String>,
 }
 
 /// Opens every task and builds every method. A method whose plugin crashes or hangs is refused like any other.
@@ -64,7 +66,7 @@ pub fn check(arguments: &CompareArguments) -> Result<Checked> {
     environment::check_device(arguments.config.backbone.device)?;
     let mut config = arguments.config.clone();
     let mut checker = Checker::new(arguments)?;
-    let protocol::Checked { mut refusals, mut plugins, inputs, features } = checker.ask(None)?;
+    let protocol::Checked { mut refusals, mut plugins, inputs, features, notes } = checker.ask(None)?;
     if refusals.is_empty() {
         for method in methods(&config) {
             let found = checker.ask(Some(&method))?;
@@ -81,7 +83,7 @@ pub fn check(arguments: &CompareArguments) -> Result<Checked> {
             return Err(Refused { refusals }.into());
         }
     }
-    Ok(Checked { refusals, config, plugins, inputs, features })
+    Ok(Checked { refusals, config, plugins, inputs, features, notes })
 }
 
 /// Weights and data as a run reads them now.

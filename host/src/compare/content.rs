@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use coin_plugin_api::{Record, Split};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,7 @@ use crate::compare::world::{self, Parts};
 use crate::config::{self, Location, RunConfig};
 use crate::data::manifest::{self, Manifest};
 use crate::data::task::Task;
+use crate::data::verify::FileContent;
 use crate::files;
 use crate::model::{Backbone, Checkpoint};
 use crate::quickstart;
@@ -53,7 +54,9 @@ pub fn of(config: &RunConfig, parts: &Parts) -> Result<Vec<Content>> {
         let configured = config.task(&task.name);
         let is_builtin = configured.is_some_and(|task| matches!(task.root, Location::Builtin(_)));
         let records = records(task)?;
-        if let Some(configured) = configured.filter(|_| !is_builtin) {
+        // A manifest has files; records that come from none that are named are in no manifest.
+        let has_files = !task.source.files()?.is_empty();
+        if let Some(configured) = configured.filter(|_| has_files && !is_builtin) {
             against_manifest(task, configured, &records)?;
         }
         contents.extend(records);
@@ -110,17 +113,32 @@ fn against_manifest(task: &Task, configured: &config::Task, contents: &[Content]
     let path = task.pictures.root.join(manifest::FILE_NAME);
     let manifest = Manifest::read(&path)?;
     let key = manifest::key(&configured.dataset, &world::dataset_keys(&task.name, configured)?);
-    for known in manifest.tasks.get(&key).into_iter().flat_map(|content| &content.files) {
-        let name = named(Path::new(&known.path), task);
-        let Some(found) = contents.iter().find(|content| content.name == name) else { continue };
+    let Some(known) = manifest.tasks.get(&key) else { return Ok(()) };
+    let hint = "hint: `coin-host data verify` says more, and with `--update` takes a change that is meant";
+    let by_name = |name: &str| known.files.iter().find(|file| named(Path::new(&file.path), task) == name);
+    for found in contents {
+        let Some(then) = by_name(&found.name) else {
+            bail!("{} is read, which {} does not know\n{hint}", found.name, path.display());
+        };
         ensure!(
-            found.sha256 == known.sha256,
-            "task {}: {} is not what {} has: sha256 {}, then {}\nhint: `coin-host data verify` says more, and with `--update` takes a change that is meant",
+            found.sha256 == then.sha256,
+            "task {}: {} is not what {} has: sha256 {}, then {}\n{hint}",
             task.name,
-            task.pictures.root.join(&known.path).display(),
+            task.pictures.root.join(&then.path).display(),
             path.display(),
             found.sha256,
-            known.sha256
+            then.sha256
+        );
+    }
+    let is_read =
+        |file: &&FileContent| contents.iter().any(|found| found.name == named(Path::new(&file.path), task));
+    if let Some(gone) = known.files.iter().find(|file| !is_read(file)) {
+        bail!(
+            "task {}: {} is not there any more, which {} has with sha256 {}\n{hint}",
+            task.name,
+            task.pictures.root.join(&gone.path).display(),
+            path.display(),
+            gone.sha256
         );
     }
     Ok(())

@@ -205,7 +205,7 @@ impl Gathered {
     }
 
     /// Zero-shot answers and blind baselines are there.
-    pub fn zero_shot(&mut self, references: Vec<(String, References)>, _items: Vec<u64>) -> Result<()> {
+    pub fn zero_shot(&mut self, references: Vec<(String, References)>) -> Result<()> {
         for (scorer, found) in references {
             let known = self.results.references.entry(scorer).or_default();
             known.blind = found.blind;

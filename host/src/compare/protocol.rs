@@ -81,6 +81,9 @@ pub struct Checked {
     /// The same, where features are kept on disk.
     #[serde(default)]
     pub features: Option<FeatureSize>,
+    /// What a person should know of the tasks.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// How large a cache of picture features gets.
@@ -143,7 +146,7 @@ pub enum Reply {
     /// A cell or a joint training is done, or failed.
     Cell(Box<CellResult>),
     /// Zero-shot answers and blind baselines are done, by scorer.
-    ZeroShot { references: Vec<(String, References)>, items: Vec<u64> },
+    ZeroShot { references: Vec<(String, References)>, notes: Vec<String> },
     /// The work in hand cannot be done; where it is a cell, [`Reply::Cell`] tells.
     Failed { message: String },
 }

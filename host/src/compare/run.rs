@@ -78,7 +78,7 @@ pub fn run(arguments: &CompareArguments) -> Result<Outcome> {
         manifest.keep(began);
     }
     manifest.write(out)?;
-    let (config, features) = (checked.config, checked.features);
+    let (config, features, notes) = (checked.config, checked.features, checked.notes);
     let queue: VecDeque<Work> = works(&config).into_iter().filter(|work| !gathered.has(work)).collect();
     let jobs = arguments.jobs.unwrap_or_else(|| default_jobs(&config)).clamp(1, queue.len().max(1));
     let units = work_units::of(&config, queue.iter());
@@ -97,6 +97,7 @@ pub fn run(arguments: &CompareArguments) -> Result<Outcome> {
         pool.progress.note(&nothing_to_do(&config));
         return finish(gathered, out);
     }
+    notes.iter().for_each(|note| pool.progress.note(note));
     if let Some(features) = features {
         pool.progress.note(&features.to_string());
     }
@@ -269,9 +270,10 @@ impl Pool<'_> {
                     gathered.cell(&work, *result)?;
                 }
             }
-            Reply::ZeroShot { references, items } => {
+            Reply::ZeroShot { references, notes } => {
                 worker.work = None;
-                gathered.zero_shot(references, items)?;
+                gathered.zero_shot(references)?;
+                notes.iter().for_each(|note| self.progress.note(note));
             }
             Reply::Failed { message } => {
                 if let Some(work) = worker.work.take() {

@@ -14,6 +14,9 @@ pub const FILE: &str = "SHA256SUMS";
 /// Made from the other files, and by `coin-host report` again.
 const DERIVED: [&str; 2] = ["report.html", FILE];
 
+/// Grows with each judging.
+const VERDICTS: &str = "judge/verdicts.jsonl";
+
 /// sha256 by path from the run's folder.
 pub type Sums = BTreeMap<String, String>;
 
@@ -51,11 +54,13 @@ fn note(out: &Path, sums: &Sums) -> Result<()> {
     files::replace(&path, lines.as_bytes()).with_context(|| format!("{} cannot be written", path.display()))
 }
 
-/// Takes over results that were computed anew from the kept answers, and files that are new; all others stay as they were noted down.
+/// Takes over results that were computed anew from the kept answers, a judge's verdicts, and files that are new; all others stay as they
+/// were noted down.
 pub fn update(out: &Path) -> Result<()> {
     let Some(then) = read(out)? else { return Ok(()) };
     let mut sums = of(out)?;
-    for (path, sha256) in then.into_iter().filter(|(path, _)| path != results::FILE_NAME) {
+    for (path, sha256) in then.into_iter().filter(|(path, _)| path != results::FILE_NAME && path != VERDICTS)
+    {
         sums.insert(path, sha256);
     }
     note(out, &sums)
@@ -110,13 +115,13 @@ mod tests {
         // sha256 of `{}`.
         assert!(sums["results.json"].starts_with("44136fa355b3678a"));
         assert_eq!(of(out).unwrap(), sums);
-        for path in ["results.json", "cells/lora/a b.jsonl", "new"] {
+        for path in ["results.json", "cells/lora/a b.jsonl", "new", VERDICTS] {
             std::fs::write(out.join(path), "changed").unwrap();
         }
         update(out).unwrap();
         let (updated, now) = (read(out).unwrap().unwrap(), of(out).unwrap());
         let same = |path: &str| updated[path] == now[path];
-        assert!(same("results.json") && same("new") && !same("cells/lora/a b.jsonl"));
+        assert!(same("results.json") && same("new") && same(VERDICTS) && !same("cells/lora/a b.jsonl"));
         std::fs::write(out.join(FILE), "text\n").unwrap();
         assert!(read(out).is_err());
         forget(out).unwrap();

@@ -16,9 +16,11 @@ use crate::compare::plan::Cell as Planned;
 use crate::compare::protocol::{Checked, FeatureSize, Inputs, Refusal, Reply, Request, Work};
 use crate::compare::recipe::Recipe;
 use crate::compare::stop::Stop;
+use crate::compare::test_records;
 use crate::compare::world::{self, Parts, Shelf};
-use crate::config::{RunConfig, StackEntry};
+use crate::config::{Location, RunConfig, StackEntry, Task as Configured};
 use crate::data::feature_cache::entry_bytes;
+use crate::data::task::Task;
 use crate::eval::answering::{self, Answer, Engine};
 use crate::eval::blind::{Blind, Seen};
 use crate::eval::questions::{self, KeptQuestion};
@@ -91,7 +93,8 @@ fn check(config: &RunConfig, shelf: &mut Shelf, parts: &mut Option<Parts>, metho
         let Some(name) = method else {
             let inputs = Inputs { datasets: readers(config, shelf), content: content::of(config, parts)? };
             let features = features(config, parts)?;
-            return Ok(Checked { inputs, features, ..Checked::default() });
+            let notes = notes(config, parts)?;
+            return Ok(Checked { inputs, features, notes, ..Checked::default() });
         };
         let world = world(config, parts)?;
         let reference = config.references.iter().find(|reference| reference.method == name);
@@ -109,6 +112,17 @@ fn check(config: &RunConfig, shelf: &mut Shelf, parts: &mut Option<Parts>, metho
 }
 
 /// What a cache on disk will take: every record may have a picture of its own.
+/// What a person should know of the tests before they are scored. The embedded stand-ins are what they are.
+fn notes(config: &RunConfig, parts: &Parts) -> Result<Vec<String>> {
+    let mut notes = Vec::new();
+    for task in &parts.tasks {
+        let note = test_records::look(task, config.evaluation.limit)?;
+        let is_builtin = |task: &Configured| matches!(task.root, Location::Builtin(_));
+        notes.extend(note.filter(|_| !config.task(&task.name).is_some_and(is_builtin)));
+    }
+    Ok(notes)
+}
+
 fn features(config: &RunConfig, parts: &Parts) -> Result<Option<FeatureSize>> {
     let backbone = &config.backbone;
     let Some((folder, gib)) = backbone.feature_cache.clone().zip(backbone.feature_cache_gib) else {
@@ -320,27 +334,28 @@ fn zero_shot(
     let names = answering::names(&parts.scorers);
     let mut references: Vec<(String, References)> =
         names.iter().map(|name| ((*name).to_string(), References::default())).collect();
-    let mut items = Vec::new();
+    let mut notes = Vec::new();
     for (task, prompter) in world.tasks.iter().zip(&world.prompters) {
-        let mut seen =
+        let mut answered =
             |done, of| emit(CellEvent::Answered { stage: None, task: task.name.clone(), done, of });
-        let answers = engine.answer(task, prompter, &Frozen, &mut seen)?;
+        let answers = engine.answer(task, prompter, &Frozen, &mut answered)?;
         answering::write(&folder.join("predictions").join(format!("{}.jsonl", task.name)), &answers)?;
-        items.push(answers.len() as u64);
-        let mut seen = Seen::default();
-        task.each_record(Split::Train, &mut |record| {
-            seen.add(task.metric, record.question, record.answers, record.bbox);
-        })?;
         let test = task.questions(evaluation.limit)?;
-        let blind = Blind::fit(seen);
+        // Answers and questions of days are not lost for a training record that cannot be read.
+        let blind = blind(task).unwrap_or_else(|error| {
+            notes.push(format!("task {}: no blind baseline: {}", task.name, message(&error)));
+            None
+        });
         let usual: Vec<Answer> = test
             .iter()
             .map(|question| {
-                engine.scored(task, question, blind.answer(&question.record.question).to_string())
+                let answer = blind.as_ref().map_or("", |blind| blind.answer(&question.record.question));
+                engine.scored(task, question, answer.to_string())
             })
             .collect::<Result<_>>()?;
         for (name, reference) in &mut references {
-            reference.blind.push((!usual.is_empty()).then(|| answering::percent(&usual, name)));
+            let is_there = blind.is_some() && !usual.is_empty();
+            reference.blind.push(is_there.then(|| answering::percent(&usual, name)));
             reference.zero_shot.push(Some(answering::percent(&answers, name)));
         }
         let kept: Vec<KeptQuestion> = test
@@ -364,5 +379,14 @@ fn zero_shot(
         emit(CellEvent::Evaluated { stage: None, task: task.name.clone(), score });
     }
     emit(CellEvent::Finished { train_seconds: 0.0, eval_seconds: clock.elapsed().as_secs_f64() });
-    Ok(Reply::ZeroShot { references, items })
+    Ok(Reply::ZeroShot { references, notes })
+}
+
+/// The blind baseline of a task: a pass over its training records.
+fn blind(task: &Task) -> Result<Option<Blind>> {
+    let mut seen = Seen::default();
+    task.each_record(Split::Train, &mut |record| {
+        seen.add(task.metric, record.question, record.answers, record.bbox);
+    })?;
+    Ok(Some(Blind::fit(seen)))
 }

@@ -185,7 +185,7 @@ fn check_instruction(value: &Value, is_alone: bool) -> Result<(), ConfigError> {
         Value::String(text) if !is_alone && VARIANTS.iter().any(|(name, _)| name == text.value()) => {
             Err(wrong().hint("`diverse` and `10type` are files of their own and stand alone, not in a list"))
         }
-        Value::String(_) => Ok(()),
+        Value::String(text) => wording(text.value()),
         Value::InlineTable(parts) if !parts.is_empty() => {
             for (name, part) in parts {
                 if !PARTS.contains(&name) {
@@ -195,6 +195,7 @@ fn check_instruction(value: &Value, is_alone: bool) -> Result<(), ConfigError> {
                 if part.as_str().is_none_or(|text| text.trim().is_empty()) {
                     return Err(ConfigError::new(format!("`{name}` is no text")));
                 }
+                part.as_str().map_or(Ok(()), places)?;
             }
             Ok(())
         }
@@ -203,6 +204,33 @@ fn check_instruction(value: &Value, is_alone: bool) -> Result<(), ConfigError> {
         }
         _ => Err(wrong()),
     }
+}
+
+/// A name is written as it is; what is nearly one would become the text of every prompt.
+fn wording(text: &str) -> Result<(), ConfigError> {
+    let plain = text.trim().to_ascii_lowercase();
+    let plain = plain.strip_prefix("instructions_").unwrap_or(&plain);
+    let mut names = VARIANTS.iter().map(|(name, _)| *name).chain(["original", "none"]);
+    match names.find(|name| *name == plain && *name != text) {
+        Some(name) => Err(ConfigError::new(format!("`{text}` is no instruction"))
+            .hint(format!("the name of that one is `{name}`"))),
+        None => places(text),
+    }
+}
+
+/// The one place that a wording has is the question's.
+fn places(text: &str) -> Result<(), ConfigError> {
+    let mut rest = text;
+    while let Some((_, behind)) = rest.split_once('{') {
+        let Some((name, after)) = behind.split_once('}') else { return Ok(()) };
+        let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+        if is_name && name != "question" {
+            return Err(ConfigError::new(format!("a wording has no place `{{{name}}}`"))
+                .hint("`{question}` is where the question goes; there is no other"));
+        }
+        rest = after;
+    }
+    Ok(())
 }
 
 /// `"name"`, `["task", ..]` or `{ name = "..", tasks = [..] }`.

@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use self::faults::{Fault, faults};
 use crate::data::header;
 use crate::data::source::Source;
+use crate::eval::scorer::Metric;
 use crate::files;
 
 /// Records that are asked for at once, and how many times as many are held.
@@ -112,6 +113,8 @@ fn check(source: &dyn Source, root: &Path, full: bool) -> Result<Verified> {
         problems.add("source", problem);
     }
     let mut pictures = Pictures::default();
+    let has_options = source.describe()?.metric == Metric::MultipleChoice.name();
+    let mut ids = HashSet::new();
     for (place, split) in [Split::Train, Split::Val, Split::Test].into_iter().enumerate() {
         let count = match source.len(split) {
             Ok(count) => count,
@@ -122,10 +125,18 @@ fn check(source: &dyn Source, root: &Path, full: bool) -> Result<Verified> {
             }
         };
         verified.counts[place] = count;
-        let mut ids = HashSet::new();
+        if count == 0 && split != Split::Val {
+            problems.add("file", format!("the {} split has no record", split.name()));
+        }
+        // What is held out stands in the file that is trained on.
+        if split == Split::Test {
+            ids.clear();
+        }
         let blocks: Vec<usize> = (0..count).step_by(RECORDS).collect();
         for some in blocks.chunks(BLOCKS) {
-            let read = some.par_iter().map(|&start| block(source, split, start..count.min(start + RECORDS)));
+            let read = some
+                .par_iter()
+                .map(|&start| block(source, split, start..count.min(start + RECORDS), has_options));
             // In the order of the records, whoever was first.
             for block in read.collect::<Vec<_>>() {
                 block.unread.into_iter().for_each(|why| problems.add("unreadable", why));
@@ -162,7 +173,7 @@ struct Block {
     unread: Vec<String>,
 }
 
-fn block(source: &dyn Source, split: Split, range: Range<usize>) -> Block {
+fn block(source: &dyn Source, split: Split, range: Range<usize>, has_options: bool) -> Block {
     let mut block = Block::default();
     let records = source.records(split, range.start, range.end).unwrap_or_else(|_| {
         // One by one, to name those that are at fault.
@@ -176,7 +187,7 @@ fn block(source: &dyn Source, split: Split, range: Range<usize>) -> Block {
         range.flat_map(&mut one).collect()
     });
     for record in records {
-        block.faults.extend(faults(&record).into_iter().map(|fault| (record.id.clone(), fault)));
+        block.faults.extend(faults(&record, has_options).into_iter().map(|fault| (record.id.clone(), fault)));
         let hash = hashed(&record.id);
         block.ids.push((hash, record.id));
         block.images.extend(record.image.map(|image| (hashed(&image), image)));

@@ -100,8 +100,8 @@ pub enum FileError {
     Refused(Fault),
     /// The original gives no figure either.
     #[error(
-        "{fault}: the original crashes there (CoIN's {script}, {})\nhint: correct the file; `--scorer official` scores what it can \
-         and says what it leaves out",
+        "{fault}: the original crashes there (CoIN's {script}, {})\nhint: correct the file; `--scorer official` is not bound to the \
+         original's crashes, and says what it cannot read",
         fault.exception
     )]
     OriginalCrashes { fault: Fault, script: &'static str },

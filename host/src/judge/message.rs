@@ -1,6 +1,7 @@
 //! What the judge is sent: CoIN's messages, and the name of each by its content.
 
 use anyhow::Result;
+use coin_plugin_api::TURN;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -105,7 +106,8 @@ impl Messages {
             Some((asked, _)) if question.instructed && !rule.boxes => asked,
             _ => &question.prompt,
         };
-        message(asked, truth, rule, answer)
+        // Earlier turns of a conversation as lines before the question.
+        message(&asked.replace(TURN, "\n"), truth, rule, answer)
     }
 
     fn request(&self, text: &str, vote: usize) -> Request {

@@ -12,7 +12,7 @@ pub(crate) const TASK: Task = Task {
         path: "GQA/testdev_balanced_questions.json",
         layout: Layout::Members,
         id: "",
-        target_first: false,
+        keeps_target: false,
     }),
     ..Task::PHRASE
 };

@@ -26,7 +26,9 @@ pub(crate) fn record(
     }
     let image = match value.get("image") {
         Some(path) => Some(place(path.text().ok_or("`image` is no text")?, &form.images)?),
-        None if shows_a_picture(value) => return Err(String::from("it asks about a picture and names none")),
+        None if shows_a_picture(value, form) => {
+            return Err(String::from("it asks about a picture and names none"));
+        }
         None => None,
     };
     let (text, mut answers) = match value.get("conversations") {
@@ -52,10 +54,12 @@ pub(crate) fn record(
     let (mut options, mut target) = (None, None);
     if let Some(truths) = truths {
         let truth = truths.of(&id)?;
-        (answers, target) = match truths.target_first {
-            true => text::target_first(answers, truth.answers),
-            false => (truth.answers, None),
-        };
+        if truths.keeps_target {
+            // The original stops there as well.
+            let own = answers.into_iter().next().ok_or("there is no answer of CoIN's own")?;
+            target = Some(own).filter(|own| truth.answers.first() != Some(own));
+        }
+        answers = truth.answers;
         options = Some(truth.options).filter(|options| !options.is_empty());
     }
     let Some(first) = answers.first() else { return Err(String::from("there is no answer")) };
@@ -78,12 +82,15 @@ pub(crate) fn record(
     Ok(Record { id, image, question, instruction, options, answers, target, bbox, size })
 }
 
-/// Whether LLaVA's picture mark stands in what is said.
-fn shows_a_picture(value: &Value) -> bool {
+/// Whether LLaVA's picture mark stands in what is asked.
+fn shows_a_picture(value: &Value, form: &Form) -> bool {
     let has_mark =
         |value: Option<&Value>| value.and_then(Value::text).is_some_and(|text| text.contains(text::IMAGE));
-    let turns = value.get("conversations").and_then(Value::list).unwrap_or_default();
-    turns.iter().any(|turn| has_mark(turn.get("value"))) || has_mark(value.get("text"))
+    let asks = |turn: &&Value| matches!(turn.get("from").and_then(Value::text), Some("human" | "user"));
+    match value.get("conversations").and_then(Value::list) {
+        Some(turns) => turns.iter().filter(asks).any(|turn| has_mark(turn.get("value"))),
+        None => form.asked.iter().any(|key| has_mark(value.get(key))),
+    }
 }
 
 /// The last answer of a conversation and all that comes before it: earlier turns stand before the question, each with

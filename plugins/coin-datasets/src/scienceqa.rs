@@ -14,7 +14,7 @@ pub(crate) const TASK: Task = Task {
         path: "ScienceQA/problems.json",
         layout: Layout::Members,
         id: "",
-        target_first: false,
+        keeps_target: false,
     }),
     ..Task::PHRASE
 };

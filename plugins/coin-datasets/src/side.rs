@@ -16,8 +16,8 @@ pub(crate) struct Side {
     pub(crate) layout: Layout,
     /// Key of the question's id, where the id is not the member's name.
     pub(crate) id: &'static str,
-    /// Whether CoIN's own file has the answer that is trained and that its script compares with.
-    pub(crate) target_first: bool,
+    /// Whether CoIN goes on to use the one answer of its own file: its scripts compare with it, or show it to the judge.
+    pub(crate) keeps_target: bool,
 }
 
 /// An opened file, looked up by question.
@@ -25,7 +25,7 @@ pub(crate) struct Truths {
     file: RecordFile,
     numbers: BTreeMap<Box<str>, u32>,
     is_map: bool,
-    pub(crate) target_first: bool,
+    pub(crate) keeps_target: bool,
 }
 
 /// What it says of a question.
@@ -52,10 +52,12 @@ impl Truths {
             let id = read(bytes, is_map).map_err(|why| file.error(number, why))?;
             let id = if is_map { Some(&*id.0) } else { id.1.get(side.id).and_then(Value::scalar) };
             let Some(id) = id else { return Err(file.error(number, "it has no id")) };
-            numbers.insert(id.into(), number as u32);
-            Ok(())
+            match numbers.insert(id.into(), number as u32) {
+                Some(_) => Err(file.error(number, &format!("question {id} stands in an earlier record too"))),
+                None => Ok(()),
+            }
         })?;
-        Ok(Some(Truths { file, numbers, is_map, target_first: side.target_first }))
+        Ok(Some(Truths { file, numbers, is_map, keeps_target: side.keeps_target }))
     }
 
     /// What it says of a question.
@@ -68,7 +70,8 @@ impl Truths {
         let mut truth = Truth::default();
         let read = self.file.each(&[number], &mut |number, bytes| {
             let (_, value) = read(bytes, self.is_map).map_err(|why| self.file.error(number, why))?;
-            truth = found(&value);
+            truth = found(&value)
+                .ok_or_else(|| self.file.error(number, "an answer or a choice is neither text nor number"))?;
             Ok(())
         });
         read.map_err(|error| error.message().to_string())?;
@@ -82,14 +85,15 @@ fn read(bytes: &[u8], is_map: bool) -> Result<(std::borrow::Cow<'_, str>, Value<
     member.map_err(|fault| fault.why)
 }
 
-/// `answers` as texts or as `{"answer"}`; else `answer`, which is the place in `choices` where there are some.
-fn found(value: &Value) -> Truth {
-    let texts = |key: &str| -> Vec<String> {
+/// `answers` as texts or as `{"answer"}`; else `answer`, which is the place in `choices` where there are some. None where one of them is
+/// no text.
+fn found(value: &Value) -> Option<Truth> {
+    let texts = |key: &str| -> Option<Vec<String>> {
         let items = value.get(key).and_then(Value::list).unwrap_or_default();
         let text = |item| Value::get(item, "answer").unwrap_or(item).scalar().map(String::from);
-        items.iter().filter_map(text).collect()
+        items.iter().map(text).collect()
     };
-    let options = texts("choices");
+    let options = texts("choices")?;
     let answer = value.get("answer").and_then(Value::scalar);
     let answers = match answer {
         Some(place) if !options.is_empty() => {
@@ -97,9 +101,9 @@ fn found(value: &Value) -> Truth {
             place.map(|place| char::from(b'A' + place).to_string()).into_iter().collect()
         }
         Some(answer) => vec![answer.to_string()],
-        None => texts("answers"),
+        None => texts("answers")?,
     };
-    Truth { answers, options }
+    Some(Truth { answers, options })
 }
 
 #[cfg(test)]
@@ -108,12 +112,13 @@ mod tests {
 
     #[test]
     fn every_form_of_an_answer_is_read() {
-        let truth = |text: &str| found(&json::parse(text.as_bytes()).expect("JSON"));
+        let truth = |text: &str| found(&json::parse(text.as_bytes()).expect("JSON")).expect("texts");
         assert_eq!(truth(r#"{"answers": ["a", "b"]}"#).answers, ["a", "b"]);
         assert_eq!(truth(r#"{"answers": [{"answer": "a", "answer_id": 1}]}"#).answers, ["a"]);
         assert_eq!(truth(r#"{"answer": "yes"}"#).answers, ["yes"]);
         let choice = truth(r#"{"choices": ["milk", "a brick"], "answer": 1}"#);
         assert_eq!((choice.answers, choice.options.len()), (vec![String::from("B")], 2));
         assert_eq!(truth(r#"{"choices": ["milk"], "answer": 1}"#).answers, [""; 0]);
+        assert_eq!(found(&json::parse(br#"{"answers": ["a", null]}"#).expect("JSON")), None);
     }
 }

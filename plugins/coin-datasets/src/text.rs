@@ -62,19 +62,6 @@ fn option(line: &str) -> Option<(char, &str)> {
     }
 }
 
-/// The annotators' answers, the one that CoIN's file has in front where it is one of them; else that one stands apart: it is no
-/// annotator's, and the official score is not to count it.
-pub(crate) fn target_first(target: Vec<String>, mut all: Vec<String>) -> (Vec<String>, Option<String>) {
-    let Some(target) = target.into_iter().next() else { return (all, None) };
-    match all.iter().position(|answer| *answer == target) {
-        Some(place) => {
-            all[..=place].rotate_right(1);
-            (all, None)
-        }
-        None => (all, Some(target)),
-    }
-}
-
 /// Four numbers between commas, square brackets around them or not.
 pub(crate) fn parse_box(text: &str) -> Option<[f64; 4]> {
     let inner = text.trim().trim_start_matches('[').trim_end_matches(']');
@@ -150,15 +137,6 @@ mod tests {
             assert_eq!(parse_box(text), None, "{text}");
         }
         assert_eq!(parse_box(&write_box(&[0.12, 0.3, 0.4, 0.66])), Some([0.12, 0.3, 0.4, 0.66]));
-    }
-
-    #[test]
-    fn the_target_is_first_or_apart() {
-        let texts = |all: &[&str]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!(target_first(texts(&["b"]), texts(&["a", "b", "c"])), (texts(&["b", "a", "c"]), None));
-        assert_eq!(target_first(texts(&["d"]), texts(&["a", "b"])), (texts(&["a", "b"]), Some("d".into())));
-        assert_eq!(target_first(texts(&["B"]), texts(&["a", "b"])), (texts(&["a", "b"]), Some("B".into())));
-        assert_eq!(target_first(vec![], texts(&["a", "b"])), (texts(&["a", "b"]), None));
     }
 
     #[test]

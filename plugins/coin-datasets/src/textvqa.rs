@@ -14,7 +14,7 @@ pub(crate) const TASK: Task = Task {
         path: "TextVQA/TextVQA_0.5.1_val.json",
         layout: Layout::Under("data"),
         id: "question_id",
-        target_first: false,
+        keeps_target: true,
     }),
     ..Task::PHRASE
 };
@@ -47,6 +47,18 @@ mod tests {
             (record.id.as_str(), record.answers.len(), record.answers[1].as_str()),
             ("34602", 10, "acme inc")
         );
+        assert_eq!(record.target, None, "it is the first annotator's");
+        let answers = vec!["acme inc"; 10];
+        folder.write_image_file(
+            "TextVQA/TextVQA_0.5.1_val.json",
+            &serde_json::json!({
+                "data": [{"question_id": 34602, "answers": answers}],
+            })
+            .to_string(),
+        );
+        let record = folder.open("")?.records(Split::Test, 0, 1)?.remove(0);
+        assert_eq!(record.target.as_deref(), Some("acme"));
+        assert_eq!(record.answers, answers);
         Ok(())
     }
 

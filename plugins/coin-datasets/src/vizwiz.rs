@@ -15,7 +15,7 @@ pub(crate) const TASK: Task = Task {
         path: "VizWiz/vizwiz_val_annotations.json",
         layout: Layout::Records,
         id: "image",
-        target_first: true,
+        keeps_target: true,
     }),
     ..Task::PHRASE
 };
@@ -39,7 +39,10 @@ mod tests {
             r#"[{"image": "VizWiz_val_1.jpg", "answers": [{"answer": "cup"}, {"answer": "unanswerable"}]}]"#,
         );
         let record = folder.open("")?.records(Split::Test, 0, 1)?.remove(0);
-        assert_eq!(record.answers, ["unanswerable", "cup"]);
+        assert_eq!(
+            (record.answers, record.target.as_deref()),
+            (vec!["cup".into(), "unanswerable".into()], Some("unanswerable"))
+        );
         Ok(())
     }
 

@@ -13,7 +13,7 @@ pub(crate) const TASK: Task = Task {
         path: "VQAv2/v2_mscoco_val2014_annotations.json",
         layout: Layout::Under("annotations"),
         id: "question_id",
-        target_first: true,
+        keeps_target: true,
     }),
     ..Task::PHRASE
 };
@@ -27,7 +27,7 @@ mod tests {
     use crate::fixture::Folder;
 
     #[test]
-    fn ten_answers_stand_behind_the_one_of_the_file() -> Result<()> {
+    fn ten_answers_stand_beside_the_one_of_the_file() -> Result<()> {
         let folder = Folder::new(&TASK);
         folder.write(
             "val.json",
@@ -45,7 +45,7 @@ mod tests {
             .to_string(),
         );
         let record = folder.open("")?.records(Split::Test, 0, 1)?.remove(0);
-        assert_eq!((record.answers.len(), record.answers[0].as_str()), (10, "2"));
+        assert_eq!((record.answers.len(), record.target.as_deref()), (10, Some("2")));
         assert_eq!(record.answers.iter().filter(|answer| *answer == "two").count(), 4);
         Ok(())
     }
