@@ -4,6 +4,7 @@ pub mod bench;
 pub mod cli;
 pub mod compare;
 pub mod config;
+pub mod conformance;
 pub mod data;
 pub mod doctor;
 pub mod eval;

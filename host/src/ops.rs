@@ -8,6 +8,7 @@ mod core_entry;
 mod create;
 mod dtype;
 mod entry;
+pub mod failing;
 mod handle;
 mod index;
 mod linear;

@@ -21,6 +21,7 @@ mod loader;
 mod merge;
 mod moelora;
 mod original;
+mod plugin_check;
 mod precision;
 mod protocol;
 mod published;

@@ -14,6 +14,7 @@ use crate::plugin::Catalog;
 use crate::plugin::listing::State;
 
 mod add;
+mod check;
 mod index;
 mod keygen;
 mod lock;
@@ -40,6 +41,10 @@ enum Command {
     Lock(lock::LockCommand),
     /// Write the crate of a new plugin that builds, is tested and runs as it stands
     New(new::NewCommand),
+    /// Run the conformance suite on a plugin, in a process of its own
+    Check(check::CheckCommand),
+    #[command(hide = true)]
+    CheckChild(check::ChildCommand),
     /// Make a package of a built plugin: one folder or file that other labs can add
     Pack(pack::PackCommand),
     /// Make a key pair to sign packages with
@@ -104,6 +109,8 @@ impl PluginCommand {
             Command::Info(command) => command.run(output),
             Command::Lock(command) => command.run(output),
             Command::New(command) => command.run(output),
+            Command::Check(command) => command.run(output),
+            Command::CheckChild(command) => command.run(output),
             Command::Pack(command) => command.run(output),
             Command::Keygen(command) => command.run(output),
             Command::Trust(command) => command.run(output),

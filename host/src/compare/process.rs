@@ -119,13 +119,18 @@ impl Worker {
 
     /// ` in HOOK of plugin NAME`, where a hook was running.
     pub fn whereabouts(&self) -> String {
-        let running = Breadcrumb::read(&self.breadcrumb).unwrap_or_default();
-        let hooks: Vec<String> = running
-            .iter()
-            .map(|running| format!("{} of plugin {}", running.hook.name(), running.plugin))
-            .collect();
-        if hooks.is_empty() { String::new() } else { format!(" in {}", hooks.join(" and ")) }
+        whereabouts(&self.breadcrumb)
     }
+}
+
+/// ` in HOOK of plugin NAME` for the hooks that a breadcrumb's file shows.
+pub(crate) fn whereabouts(breadcrumb: &Path) -> String {
+    let running = Breadcrumb::read(breadcrumb).unwrap_or_default();
+    let hooks: Vec<String> = running
+        .iter()
+        .map(|running| format!("{} of plugin {}", running.hook.name(), running.plugin))
+        .collect();
+    if hooks.is_empty() { String::new() } else { format!(" in {}", hooks.join(" and ")) }
 }
 
 impl Drop for Worker {
@@ -136,7 +141,8 @@ impl Drop for Worker {
     }
 }
 
-fn cause(status: ExitStatus) -> String {
+/// What ended a process, after its name: `crashed (signal 11, segmentation fault)`.
+pub(crate) fn cause(status: ExitStatus) -> String {
     match (status.signal(), status.code()) {
         (Some(9), _) => String::from("was killed (signal 9): out of memory, or by somebody"),
         (Some(11), _) => String::from("crashed (signal 11, segmentation fault)"),

@@ -14,7 +14,7 @@ use tch::{Kind, TchError, Tensor};
 
 use super::handle::{self, Lent};
 use super::services::{Services, Unavailable};
-use super::{context, dtype};
+use super::{context, dtype, failing};
 
 /// An argument as it comes across the border.
 pub(super) trait Incoming {
@@ -66,7 +66,11 @@ pub(super) fn service<T: Outgoing>(
 ) -> ApiResult<T::Raw> {
     guard(name, || {
         let mut hook = String::new();
-        context::with(context, |services| body(services).inspect_err(|_| hook = services.hook()))
+        let called = |services: &dyn Services| {
+            failing::called(|| services.hook(), name)?;
+            body(services)
+        };
+        context::with(context, |services| called(services).inspect_err(|_| hook = services.hook()))
             .map(T::give)
             .map_err(|error| {
                 let (code, reason) = reason(&error);

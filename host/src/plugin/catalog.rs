@@ -100,6 +100,14 @@ impl Catalog {
     /// [`PluginError::NotFound`] or [`PluginError::Refused`].
     pub fn load(&self, wanted: &str) -> Result<Plugin, PluginError> {
         let (candidate, _shadowed) = self.find(wanted)?;
+        self.load_candidate(candidate, wanted)
+    }
+
+    /// The same for a library wherever it is: verifies, loads and attaches it.
+    ///
+    /// # Errors
+    /// [`PluginError::Refused`].
+    pub fn load_candidate(&self, candidate: &Candidate, wanted: &str) -> Result<Plugin, PluginError> {
         let examined = self.examine(candidate)?;
         let loaded = load::open(&discover::library_file(&candidate.name), &examined.image)
             .and_then(|loaded| agrees(&loaded, candidate, wanted).map(|()| loaded))
@@ -175,7 +183,11 @@ fn agrees(loaded: &Loaded, candidate: &Candidate, wanted: &str) -> Result<(), St
     }
 }
 
-fn same(manifest: &Manifest, description: &Description) -> Result<(), String> {
+/// Whether a manifest and a library's description of itself agree.
+///
+/// # Errors
+/// The first thing that they give differently.
+pub fn same(manifest: &Manifest, description: &Description) -> Result<(), String> {
     let about = &manifest.plugin;
     let differs = |what: &str, manifest: &str, itself: &str| {
         Err(format!(

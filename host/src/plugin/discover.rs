@@ -219,6 +219,14 @@ pub fn library_file(name: &str) -> String {
     format!("{}{}{}", std::env::consts::DLL_PREFIX, name.replace('-', "_"), std::env::consts::DLL_SUFFIX)
 }
 
+/// The library of a plugin as cargo leaves it: in the crate's own target folder, or in that of the workspace it belongs to.
+pub fn built_library(folder: &Path, name: &str) -> PathBuf {
+    let file = Path::new("target/release").join(library_file(name));
+    let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
+    let found = absolute.ancestors().map(|ancestor| ancestor.join(&file)).find(|path| path.is_file());
+    found.unwrap_or_else(|| folder.join(&file))
+}
+
 fn bare(name: String, path: PathBuf, origin: Origin) -> Candidate {
     // The manifest of a shipped plugin is part of the program; a library of that name elsewhere may be another one.
     let manifest = (origin == Origin::Program).then(|| shipped::manifest(&name).cloned()).flatten();

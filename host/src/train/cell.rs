@@ -84,6 +84,8 @@ pub struct Cell<'a> {
     pub extra_rows: Slot<u64>,
     /// How often each entry of the stack used what it was granted.
     pub granted: RefCell<BTreeMap<(usize, Need), u64>>,
+    /// What entries asked for and were not granted, whatever they made of the refusal.
+    pub refused: RefCell<BTreeSet<(usize, Need)>>,
     samples: RefCell<BTreeMap<u64, Rc<Sample>>>,
 }
 
@@ -127,6 +129,7 @@ impl<'a> Cell<'a> {
             tapes: RefCell::new(Vec::new()),
             metrics: RefCell::new(Vec::new()),
             extra_rows: Slot::new(0),
+            refused: RefCell::new(BTreeSet::new()),
             samples: RefCell::new(BTreeMap::new()),
         })
     }

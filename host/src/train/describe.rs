@@ -161,6 +161,7 @@ pub(super) fn granted(cell: &Cell, entry: usize, need: Need) -> Result<()> {
         *cell.granted.borrow_mut().entry((entry, need)).or_default() += 1;
         return Ok(());
     }
+    cell.refused.borrow_mut().insert((entry, need));
     bail!(
         "plugin `{}` uses `{}`, which it was not granted\nhint: declare it in the plugin's `needs`, and let `[protocol]` grant it",
         known.plugin,

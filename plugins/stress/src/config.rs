@@ -3,13 +3,16 @@
 use serde::{Deserialize, Serialize};
 
 /// Keys of a `stress` stack entry.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {
     pub(crate) fault: Fault,
     pub(crate) hook: Hook,
     /// Calls of the hook that go well before.
     pub(crate) after: u64,
+    /// Refused as an unknown key unless the fault is to take such.
+    #[serde(rename = "no-such-key", skip_serializing)]
+    pub(crate) unknown: Option<i64>,
 }
 
 /// What goes wrong. Where a hook has no value to spoil, `nan` and `wrong-shape` are errors of the configuration.
@@ -44,6 +47,34 @@ pub(crate) enum Fault {
     Exhaust,
     /// Every call that could show a record of an earlier task, or the task that is answered; the hook gives the host old samples.
     Reach,
+    /// Takes memory without end.
+    Gorge,
+    /// Keeps a megabyte of each call.
+    Swell,
+    /// What it does depends on how often any cell of the process did it.
+    Unsteady,
+    /// What it does depends on how often this cell did it, and `save` does not say.
+    Forgetful,
+    /// The update takes no part in the graph.
+    Detached,
+    /// Asks for what it does not declare, and goes on without.
+    Undeclared,
+    /// Takes for granted that a service answers.
+    Unwrap,
+    /// Computes in float32 whatever the backbone has.
+    Float32,
+    /// A row sees the others of its batch.
+    Neighbour,
+    /// A token sees the others of its row.
+    Tokens,
+    /// Another output while answers are decoded.
+    Decoding,
+    /// Wants no other plugin beside it.
+    Alone,
+    /// Takes keys that it does not know.
+    Lax,
+    /// Panics where `after` is 0.
+    Brittle,
     /// A part of the border that only later versions have.
     Later,
     /// No fault: the stage in two phases, checked from inside.

@@ -1,5 +1,6 @@
 //! The faults. What spoils a value (`nan`, `wrong-shape`) is left to the hook that has one.
 
+use std::hint::black_box;
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,14 +15,19 @@ pub(crate) struct Trouble {
     calls: AtomicU64,
 }
 
+/// Calls of hooks that count, in all cells of the process.
+static CALLS: AtomicU64 = AtomicU64::new(0);
+
 /// What a hook must do to its own result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Spoil {
     Nothing,
     Nan,
     Wrong,
     WrongShape,
     Hidden,
+    /// Times this.
+    Scaled(f64),
 }
 
 impl Trouble {
@@ -54,14 +60,34 @@ impl Trouble {
             Fault::Hang => loop {
                 std::thread::sleep(std::time::Duration::from_secs(1));
             },
-            Fault::Exhaust => drop(std::hint::black_box(Vec::<u8>::with_capacity(isize::MAX as usize))),
+            Fault::Exhaust => drop(black_box(Vec::<u8>::with_capacity(isize::MAX as usize))),
+            Fault::Gorge => loop {
+                std::mem::forget(black_box(vec![1u8; 64 << 20]));
+            },
+            Fault::Swell => std::mem::forget(black_box(vec![1u8; 1 << 20])),
+            Fault::Unsteady => {
+                return Ok(Spoil::Scaled(1.0 + CALLS.fetch_add(1, Ordering::Relaxed) as f64));
+            }
+            Fault::Forgetful => {
+                return Ok(Spoil::Scaled(self.calls.load(Ordering::Relaxed) as f64));
+            }
             Fault::Hoard
             | Fault::Reach
             | Fault::Service
             | Fault::Services
             | Fault::Memory
             | Fault::Later
-            | Fault::Phases => {}
+            | Fault::Phases
+            | Fault::Detached
+            | Fault::Undeclared
+            | Fault::Unwrap
+            | Fault::Float32
+            | Fault::Neighbour
+            | Fault::Tokens
+            | Fault::Decoding
+            | Fault::Alone
+            | Fault::Lax
+            | Fault::Brittle => {}
         }
         Ok(Spoil::Nothing)
     }
@@ -78,16 +104,30 @@ impl Trouble {
 }
 
 /// Refuses faults in hooks that cannot have them.
-pub(crate) fn check(config: Config) -> Result<()> {
+pub(crate) fn check(config: &Config) -> Result<()> {
+    if config.unknown.is_some() && config.fault != Fault::Lax {
+        return Err(Error::config("unknown field `no-such-key`\nhint: it has fault, hook and after"));
+    }
     let spoils = matches!(config.hook, Hook::Adapt | Hook::Prefix | Hook::Loss | Hook::MergedDelta);
     let possible = match config.fault {
         Fault::Nan => spoils || config.hook == Hook::AfterBackward,
         Fault::Wrong => config.hook == Hook::MergedDelta,
         Fault::WrongShape => spoils || config.hook == Hook::ComposeBatch,
         Fault::Hidden => matches!(config.hook, Hook::BeforeStage | Hook::ComposeBatch),
-        Fault::Service | Fault::Services | Fault::Memory => config.hook == Hook::Adapt,
         Fault::Reach => matches!(config.hook, Hook::Adapt | Hook::BeforeStage | Hook::ComposeBatch),
         Fault::Hoard => matches!(config.hook, Hook::Adapt | Hook::Loss),
+        Fault::Service
+        | Fault::Services
+        | Fault::Memory
+        | Fault::Detached
+        | Fault::Float32
+        | Fault::Neighbour
+        | Fault::Tokens
+        | Fault::Decoding => config.hook == Hook::Adapt,
+        Fault::Undeclared | Fault::Unwrap => config.hook == Hook::Loss,
+        Fault::Unsteady | Fault::Forgetful => config.hook == Hook::AfterBackward,
+        Fault::Alone => config.hook == Hook::BeforeStage,
+        Fault::Lax | Fault::Brittle => config.hook == Hook::Build,
         Fault::Phases => config.hook == Hook::BeforeStage,
         Fault::Later => matches!(config.hook, Hook::Adapt | Hook::BeforeStage),
         _ => true,
@@ -97,6 +137,9 @@ pub(crate) fn check(config: Config) -> Result<()> {
             "the fault {:?} cannot happen in {:?}",
             config.fault, config.hook
         )));
+    }
+    if config.fault == Fault::Brittle {
+        black_box(10 / config.after);
     }
     if config.fault == Fault::Later && !cfg!(feature = "growth") {
         return Err(Error::config("this build of stress knows no later part of the border"));
@@ -114,8 +157,8 @@ fn forge() -> Result<()> {
     Ok(())
 }
 
-fn segfault() {
-    let nowhere = std::hint::black_box(std::ptr::without_provenance_mut::<u8>(8));
+pub(crate) fn segfault() {
+    let nowhere = black_box(std::ptr::without_provenance_mut::<u8>(8));
     // SAFETY: none, on purpose: nothing is mapped there, so the process ends with a segmentation fault. This is what the host is
     // tested against.
     unsafe { nowhere.write_volatile(1) }
@@ -136,7 +179,7 @@ static MARK: [u8; 256] = {
 
 #[cfg(target_os = "linux")]
 extern "C" fn constructed() {
-    let mark = std::hint::black_box(&MARK);
+    let mark = black_box(&MARK);
     let path = mark.iter().skip_while(|byte| **byte != b':').skip(1).take_while(|byte| **byte != 0);
     let path: Vec<u8> = path.copied().collect();
     if let Ok(path) = String::from_utf8(path)

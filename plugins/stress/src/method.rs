@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use coin_plugin_api::{
-    Adapter, DType, Method, Parameters, Phase, Prefix, PrefixPlace, Registry, Result, SampleRef, Stage, Step,
-    Strategy, Tensor, Term, nn,
+    Adapter, DType, Method, Parameters, PassPhase, Phase, Prefix, PrefixPlace, Registry, Result, SampleRef,
+    Stage, Step, Strategy, Tensor, Term, ensure, nn,
 };
 
 use crate::config::{Config, Fault, Hook};
@@ -21,8 +21,9 @@ const HIDDEN: SampleRef = SampleRef(u64::MAX >> 8);
 struct Stress(Arc<Trouble>, Hoard);
 
 pub(crate) fn build(config: Config, registry: &Registry) -> Result<Method> {
-    fault::check(config)?;
-    if config.fault == Fault::Services {
+    fault::check(&config)?;
+    let (fault, hook) = (config.fault, config.hook);
+    if fault == Fault::Services {
         return services::build(registry);
     }
     let trouble = Arc::new(Trouble::new(config));
@@ -30,11 +31,11 @@ pub(crate) fn build(config: Config, registry: &Registry) -> Result<Method> {
     for site in registry.target_sites(&[String::from("all-linear")])? {
         nn::register_low_rank(registry, &site, RANK)?;
     }
-    if config.fault == Fault::Reach {
-        let (reacher, keeper) = reach::pair(config.hook);
+    if fault == Fault::Reach {
+        let (reacher, keeper) = reach::pair(hook);
         return Ok(Method::both(reacher, keeper));
     }
-    if config.fault == Fault::Phases {
+    if fault == Fault::Phases {
         return Ok(Method::both(Stress(trouble, Hoard::default()), Phased::default()));
     }
     Ok(Method::both(Stress(Arc::clone(&trouble), Hoard::default()), Stress(trouble, Hoard::default())))
@@ -42,7 +43,7 @@ pub(crate) fn build(config: Config, registry: &Registry) -> Result<Method> {
 
 fn spoiled(value: Tensor, spoil: Spoil) -> Result<Tensor> {
     match spoil {
-        Spoil::Nothing | Spoil::Hidden => Ok(value),
+        Spoil::Nothing | Spoil::Hidden | Spoil::Scaled(_) => Ok(value),
         Spoil::Nan => value.mul_scalar(f64::NAN),
         Spoil::Wrong => value.add_scalar(1.0),
         Spoil::WrongShape => Tensor::stack(&[&value, &value], 0),
@@ -67,14 +68,27 @@ impl Adapter for Stress {
             return output.growth_cube();
         }
         let [a, b] = parameters else { return spoiled(output.clone(), spoil) };
-        let output = output.add(&nn::low_rank(input, a, b, 1.0)?)?;
-        if self.0.is(Fault::Memory, Hook::Adapt) {
-            return output.add_scalar(1e-5 * self.0.calls() as f64);
-        }
         if self.0.is(Fault::Hoard, Hook::Adapt) {
-            return hoard::shifted(input, output, step);
+            return hoard::shifted(input, output.add(&nn::low_rank(input, a, b, 1.0)?)?, step);
         }
-        spoiled(output, spoil)
+        let update = nn::low_rank(input, a, b, 1.0)?;
+        let adapted = spoiled(output.add(&update)?, spoil)?;
+        let is = |fault| self.0.is(fault, Hook::Adapt);
+        if is(Fault::Detached) {
+            output.add(&update.detach()?)
+        } else if is(Fault::Float32) {
+            adapted.to_dtype(DType::FLOAT)
+        } else if is(Fault::Neighbour) {
+            adapted.add(&output.mean(&[0], true)?)
+        } else if is(Fault::Tokens) {
+            adapted.add(&output.mean(&[-2], true)?)
+        } else if is(Fault::Memory) {
+            adapted.add_scalar(1e-5 * self.0.calls() as f64)
+        } else if is(Fault::Decoding) && step.phase()? == PassPhase::Decode {
+            adapted.mul_scalar(1.5)
+        } else {
+            Ok(adapted)
+        }
     }
 
     fn prefix(&self, _parameters: &[Tensor], _step: &Step) -> Result<Option<Prefix>> {
@@ -104,6 +118,10 @@ impl Strategy for Stress {
             let data = vec![HIDDEN; stage.batch_size()];
             return Ok(vec![Phase { steps: stage.steps(), data, ..Phase::default() }]);
         }
+        if self.0.is(Fault::Alone, Hook::BeforeStage) {
+            let others = stage.all()?.into_iter().find(|info| info.owner != "stress" && info.owner != "host");
+            ensure!(others.is_none(), "another plugin has tensors here: {others:?}");
+        }
         #[cfg(feature = "growth")]
         if self.0.is(Fault::Later, Hook::BeforeStage) {
             stage.growth_shuffle("stress", 2)?;
@@ -127,6 +145,12 @@ impl Strategy for Stress {
     }
 
     fn loss(&mut self, step: &Step) -> Result<Vec<Term>> {
+        if self.0.is(Fault::Undeclared, Hook::Loss) {
+            let _refused = step.replay().capacity();
+        }
+        if self.0.is(Fault::Unwrap, Hook::Loss) {
+            let _stage = step.stage().expect("a step has a stage");
+        }
         match self.0.strike(Hook::Loss)? {
             _ if self.0.is(Fault::Hoard, Hook::Loss) => self.1.terms(step),
             Spoil::Nothing => Ok(Vec::new()),
@@ -135,11 +159,14 @@ impl Strategy for Stress {
     }
 
     fn after_backward(&mut self, stage: &Stage) -> Result<()> {
-        if self.0.strike(Hook::AfterBackward)? == Spoil::Nan {
-            for parameter in stage.trainable()? {
-                if let Some(gradient) = stage.grad(parameter.id)? {
-                    stage.set_grad(parameter.id, &gradient.mul_scalar(f64::NAN)?)?;
-                }
+        let factor = match self.0.strike(Hook::AfterBackward)? {
+            Spoil::Nan => f64::NAN,
+            Spoil::Scaled(factor) => factor,
+            _ => return Ok(()),
+        };
+        for parameter in stage.trainable()? {
+            if let Some(gradient) = stage.grad(parameter.id)? {
+                stage.set_grad(parameter.id, &gradient.mul_scalar(factor)?)?;
             }
         }
         Ok(())

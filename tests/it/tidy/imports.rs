@@ -13,7 +13,14 @@ struct Rule {
 const RULES: &[Rule] = &[
     Rule {
         modules: &["ops"],
-        never: &["crate::plugin", "crate::train", "crate::eval", "crate::compare", "crate::cli"],
+        never: &[
+            "crate::plugin",
+            "crate::train",
+            "crate::eval",
+            "crate::compare",
+            "crate::conformance",
+            "crate::cli",
+        ],
         because: "`ops` is the lowest layer: it turns handles into tensors and knows nobody above it",
     },
     Rule {
@@ -33,6 +40,11 @@ const RULES: &[Rule] = &[
     },
     Rule {
         modules: &["compare", "bench", "doctor"],
+        never: &["crate::conformance", "crate::cli"],
+        because: "the conformance suite stands above what it checks; the library does not know its command line",
+    },
+    Rule {
+        modules: &["conformance"],
         never: &["crate::cli"],
         because: "the library does not know its command line",
     },

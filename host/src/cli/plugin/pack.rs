@@ -42,7 +42,7 @@ impl PackCommand {
             )
         })?;
         let name = manifest.plugin.name.clone();
-        let library = self.library.clone().unwrap_or_else(|| built(&self.folder, &name));
+        let library = self.library.clone().unwrap_or_else(|| discover::built_library(&self.folder, &name));
         if !library.is_file() {
             bail!(
                 "there is no {}\nhint: `cargo build --release` makes it; `--library` names another",
@@ -69,14 +69,6 @@ impl PackCommand {
         output.data(&path.display().to_string())?;
         Ok(ExitCode::SUCCESS)
     }
-}
-
-/// The library of a plugin as cargo leaves it: in the crate's own target folder, or in that of the workspace it belongs to.
-fn built(folder: &Path, name: &str) -> PathBuf {
-    let file = Path::new("target/release").join(discover::library_file(name));
-    let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
-    let found = absolute.ancestors().map(|ancestor| ancestor.join(&file)).find(|path| path.is_file());
-    found.unwrap_or_else(|| folder.join(&file))
 }
 
 /// Where the library comes from, as far as git and rustc are there to tell.

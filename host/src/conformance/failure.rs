@@ -1,0 +1,72 @@
+//! What a method makes of a host that says no.
+
+use anyhow::Result;
+
+use super::check::Verdict;
+use super::child::Place;
+use super::testbed::Testbed;
+use super::trial::{Record, STAGES, Trial};
+use crate::compare::message::message;
+use crate::ops::failing::{self, Call};
+
+/// Steps of a stage: enough that every hook of every stage is called.
+const STEPS: usize = 3;
+
+/// Lets each service that the method asks for fail in each hook once, and gives it states that nobody saved.
+pub(super) fn verdict(place: &Place) -> Result<Verdict> {
+    let testbed = Testbed::new(tch::Kind::Float, STEPS, place.scratch())?;
+    let (whole, calls) = failing::watch(None, || run(place, &testbed));
+    whole?;
+    for call in &calls {
+        let (outcome, _) = failing::watch(Some(call), || run(place, &testbed));
+        if let Err(error) = outcome
+            && message(&error).contains("panicked")
+        {
+            return Ok(Verdict::Fail(panicked(call, &message(&error))));
+        }
+    }
+    damaged_states(place, &testbed)
+}
+
+fn panicked((hook, service): &Call, reason: &str) -> String {
+    format!(
+        "where `{service}` fails in {hook}: {reason}\nhint: `?` hands an error on; `unwrap` and `expect` panic"
+    )
+}
+
+fn run(place: &Place, testbed: &Testbed) -> Result<()> {
+    let world = testbed.world()?;
+    let mut record = Record::default();
+    let mut trial = Trial::build(&world, place.method(0))?;
+    for stage in 0..STAGES {
+        let running = trial.begin(stage)?;
+        trial.finish(running, &mut record)?;
+    }
+    trial.answer(STAGES - 1, &mut record)
+}
+
+fn damaged_states(place: &Place, testbed: &Testbed) -> Result<Verdict> {
+    let world = testbed.world()?;
+    let mut trial = Trial::build(&world, place.method(0))?;
+    let mut record = Record::default();
+    let running = trial.begin(0)?;
+    trial.finish(running, &mut record)?;
+    let states: Vec<Vec<u8>> =
+        trial.strategies.iter().map(|(_, strategy)| Ok(strategy.save()?)).collect::<Result<_>>()?;
+    for (number, state) in states.iter().enumerate() {
+        for (what, damaged) in [
+            ("an empty state", Vec::new()),
+            ("a state cut in half", state[..state.len() / 2].to_vec()),
+            ("a state of other bytes", vec![0xFF; 64]),
+        ] {
+            let mut fresh = Trial::build(&world, place.method(0))?;
+            let Some((_, strategy)) = fresh.strategies.get_mut(number) else { continue };
+            if let Err(error) = strategy.load(&damaged)
+                && error.to_string().contains("panicked")
+            {
+                return Ok(Verdict::Fail(format!("with {what}: {error}")));
+            }
+        }
+    }
+    Ok(Verdict::Pass)
+}

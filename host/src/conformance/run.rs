@@ -1,0 +1,193 @@
+//! The suite from its parent: which checks there are for a plugin, in which order, and what comes of each.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+
+use super::check::{Check, Outcome, Verdict};
+use super::child::{Found, Request, Setup};
+use super::process::{Ending, Process};
+use super::subject::Subject;
+
+/// What one check may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub seconds: u64,
+    /// Resident bytes of its process.
+    pub memory: u64,
+}
+
+/// What to check.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub subject: Subject,
+    /// Keys of the method's stack entry, or of the datasets.
+    pub keys: toml::Table,
+    /// The folder of the datasets' files.
+    pub root: Option<PathBuf>,
+    /// Of the datasets only these; empty for all.
+    pub datasets: Vec<String>,
+    /// Whether its method is checked, if it has one.
+    pub method: bool,
+    /// Whether its datasets are checked.
+    pub dataset: bool,
+    pub limits: Limits,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    pub plugin: String,
+    /// Unknown where it could not be loaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    pub library: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    pub passed: bool,
+    pub checks: Vec<Outcome>,
+}
+
+/// Runs the suite; `seen` hears of each check as it is done.
+///
+/// # Errors
+/// No process can be started. What is wrong with the plugin is in the report.
+pub fn run(plan: &Plan, seen: &mut dyn FnMut(&Outcome) -> Result<()>) -> Result<Report> {
+    let scratch = tempfile::tempdir().context("no temporary folder can be made")?;
+    let mut suite = Suite {
+        plan,
+        scratch: scratch.path().to_path_buf(),
+        started: 0,
+        process: None,
+        found: None,
+        outcomes: Vec::new(),
+        failed: BTreeMap::new(),
+        seen,
+    };
+    for check in Check::PLUGIN {
+        suite.check(check, None)?;
+    }
+    if let Some(found) = suite.found.clone() {
+        if found.method && plan.method {
+            for check in Check::METHOD {
+                suite.check(check, None)?;
+            }
+        }
+        for dataset in found.datasets.iter().filter(|_| plan.dataset) {
+            if plan.datasets.is_empty() || plan.datasets.contains(dataset) {
+                for check in Check::DATASET {
+                    suite.check(check, Some(dataset))?;
+                }
+            }
+        }
+    }
+    Ok(suite.report())
+}
+
+struct Suite<'s> {
+    plan: &'s Plan,
+    scratch: PathBuf,
+    started: usize,
+    process: Option<Process>,
+    found: Option<Found>,
+    outcomes: Vec<Outcome>,
+    /// Checks that did not pass, by dataset: what builds on them is left out.
+    failed: BTreeMap<(Option<String>, Check), ()>,
+    seen: &'s mut dyn FnMut(&Outcome) -> Result<()>,
+}
+
+impl Suite<'_> {
+    fn check(&mut self, check: Check, dataset: Option<&str>) -> Result<()> {
+        let clock = Instant::now();
+        let verdict = match self.missing(check, dataset) {
+            Some(reason) => Verdict::Skip(reason),
+            None => self.ask(check, dataset)?,
+        };
+        let dataset = dataset.map(str::to_string);
+        if matches!(verdict, Verdict::Fail(_)) || (verdict != Verdict::Pass && check == Check::Opens) {
+            self.failed.insert((dataset.clone(), check), ());
+        }
+        let outcome = Outcome { check, dataset, verdict, seconds: clock.elapsed().as_secs_f64() };
+        (self.seen)(&outcome)?;
+        self.outcomes.push(outcome);
+        Ok(())
+    }
+
+    /// Why a check would say nothing.
+    fn missing(&self, check: Check, dataset: Option<&str>) -> Option<String> {
+        let mut needed = check.needs();
+        while let Some(check) = needed {
+            for of in [None, dataset] {
+                if self.failed.contains_key(&(of.map(str::to_string), check)) {
+                    return Some(format!("not without `{}`", check.name()));
+                }
+            }
+            needed = check.needs();
+        }
+        None
+    }
+
+    fn ask(&mut self, check: Check, dataset: Option<&str>) -> Result<Verdict> {
+        let mut process = match self.process.take() {
+            Some(process) => process,
+            None => self.start()?,
+        };
+        let request = Request { check, dataset: dataset.map(str::to_string) };
+        match process.ask(&request, self.plan.limits)? {
+            Ending::Answered(reply) => {
+                self.process = Some(process);
+                if reply.found.is_some() {
+                    self.found = reply.found;
+                }
+                Ok(reply.verdict)
+            }
+            // The next check gets a process of its own.
+            Ending::Lost(reason) => Ok(Verdict::Fail(reason)),
+        }
+    }
+
+    fn start(&mut self) -> Result<Process> {
+        self.started += 1;
+        let scratch = self.scratch.join(self.started.to_string());
+        std::fs::create_dir_all(&scratch)?;
+        let printed = scratch.join("stdout");
+        std::fs::write(&printed, "")?;
+        Process::start(&Setup {
+            subject: self.plan.subject.clone(),
+            breadcrumb: scratch.join("hook"),
+            printed,
+            keys: self.plan.keys.clone(),
+            root: self.plan.root.clone(),
+            scratch,
+        })
+    }
+
+    fn report(self) -> Report {
+        Report {
+            plugin: self.plan.subject.name.clone(),
+            version: self.found.as_ref().map(|found| found.version.clone()),
+            library: self.plan.subject.library.clone(),
+            sha256: self.found.map(|found| found.sha256),
+            passed: !self.outcomes.iter().any(|outcome| matches!(outcome.verdict, Verdict::Fail(_))),
+            checks: self.outcomes,
+        }
+    }
+}
+
+impl Report {
+    /// `lora 0.1.0: 20 checks passed, 1 failed, 2 skipped`.
+    pub fn summary(&self) -> String {
+        let count = |word: &str| self.checks.iter().filter(|outcome| outcome.verdict.word() == word).count();
+        let version = self.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
+        format!(
+            "{}{version}: {} checks passed, {} failed, {} skipped",
+            self.plugin,
+            count("PASS"),
+            count("FAIL"),
+            count("SKIP")
+        )
+    }
+}
