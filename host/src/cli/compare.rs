@@ -201,8 +201,7 @@ impl CompareCommand {
         let mut plan = Plan::new(&arguments.config);
         let outlook = outlook::of(&arguments.config, self.tflops.map(|number| number * 1e12));
         if let Some(outlook) = &outlook {
-            let steps: usize = outlook.tasks.iter().map(|task| task.steps).sum();
-            plan.steps = Some((steps as f64 * outlook.trainings) as usize);
+            plan.steps = Some(outlook.steps);
             plan.answers = outlook.answers as usize;
         }
         if !self.json {
@@ -214,7 +213,10 @@ impl CompareCommand {
         let absent = absent(&arguments.config);
         // A plan for another machine: without an estimate there is nothing to say of what is missing but that.
         if outlook.is_some() && !absent.is_empty() {
-            output.note(&format!("not checked, since it is not here: {}", absent.join(", ")));
+            output.note(&format!(
+                "nothing was checked, data neither, since this is not here: {}",
+                absent.join(", ")
+            ));
             if self.json {
                 output.json(&PlanAndRefusals { plan, outlook, absent, refusals: None })?;
             }

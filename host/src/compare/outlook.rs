@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::compare::plan::Plan;
-use crate::config::{Dtype, Location, RunConfig, Shape};
+use crate::config::{Dtype, Location, Reference, ReferenceKind, RunConfig, Shape};
 use crate::data::feature_cache::entry_bytes;
 use crate::model::{Checkpoint, ModelConfig};
 use crate::report::format::{bytes, count, duration};
@@ -50,6 +50,10 @@ pub struct Outlook {
     pub tasks: Vec<TaskOutlook>,
     /// Models that are trained: cells, and references as parts of one.
     pub trainings: f64,
+    /// Optimizer steps of a joint training, whose rows a step are `training`'s own; 0 where there is none.
+    pub joint_steps: usize,
+    /// Optimizer steps of all trainings.
+    pub steps: usize,
     /// Items answered in all.
     pub answers: f64,
     /// Of one method: the largest.
@@ -85,12 +89,18 @@ pub fn of(config: &RunConfig, operations_per_second: Option<f64>) -> Option<Outl
     let adapters = rank.max().unwrap_or(0) as f64 * sizes.ends;
     let trainable = adapters + projector;
     let element = if config.backbone.dtype == Dtype::Float32 { 4.0 } else { 2.0 };
-    let (cells, joint) = (plan.cells.len() as f64, plan.references.len() as f64);
+    let (cells, references) = (plan.cells.len() as f64, plan.references.len() as f64);
+    let is_joint = |reference: &&Reference| reference.kind == ReferenceKind::Joint;
+    let joint = config.references.iter().filter(is_joint).count() * config.seeds.len();
+    let (joint_steps, joint_rows) = if joint > 0 { joint_training(config, &tasks) } else { (0, 0) };
+    // A cell, and a reference on single tasks, pass over every task once.
+    let streams = plan.cells.len() + plan.references.len() - joint;
     let tokens = model.image_tokens() as f64 + PROMPT + ANSWER;
-    let rows: f64 = tasks.iter().map(|task| (task.steps * task.rows_per_step) as f64).sum();
-    let train_operations = (cells + joint) * rows * sizes.training(tokens, adapters);
+    let rows = streams * tasks.iter().map(|task| task.steps * task.rows_per_step).sum::<usize>();
+    let rows = (rows + joint * joint_steps * joint_rows) as f64;
+    let train_operations = rows * sizes.training(tokens, adapters);
     let items: f64 = tasks.iter().map(|task| task.test as f64).sum();
-    let answers = items * (cells * tasks.len() as f64 + joint + 1.0);
+    let answers = items * (cells * tasks.len() as f64 + references + 1.0);
     let answer_operations = answers * sizes.answering(tokens);
     let per_second = operations_per_second.unwrap_or(OPERATIONS);
     let layer_bytes = element * (12.0 * sizes.width + 4.0 * sizes.inner);
@@ -99,15 +109,17 @@ pub fn of(config: &RunConfig, operations_per_second: Option<f64>) -> Option<Outl
     let pictures: f64 =
         tasks.iter().map(|task| (task.train.min(task.steps * task.rows_per_step) + task.test) as f64).sum();
     Some(Outlook {
-        trainings: cells + joint,
+        trainings: cells + references,
+        joint_steps,
+        steps: streams * tasks.iter().map(|task| task.steps).sum::<usize>() + joint * joint_steps,
         answers,
         trainable_parameters: trainable,
         weight_bytes: element * (sizes.language + 2.0 * sizes.head + sizes.projector + sizes.tower),
         optimizer_bytes: 16.0 * trainable,
         activation_bytes: config.training.batch_size as f64 * tokens * sizes.layers * layer_bytes,
         // Each stage's tensors, and one checkpoint with moments and the one that replaces it.
-        disk_bytes: (cells * tasks.len() as f64 + joint) * kept
-            + (cells + joint) * 24.0 * trainable
+        disk_bytes: (cells * tasks.len() as f64 + references) * kept
+            + (cells + references) * 24.0 * trainable
             + answers * KEPT,
         feature_bytes,
         all_feature_bytes: if config.backbone.feature_cache.is_some() {
@@ -159,6 +171,18 @@ fn task(config: &RunConfig, name: &str) -> Option<TaskOutlook> {
     };
     let test = config.evaluation.limit.map_or(*test, |limit| limit.min(*test));
     Some(TaskOutlook { task: name.to_owned(), train: *train, test, rows_per_step, steps })
+}
+
+/// Steps of a joint training, and rows of each.
+fn joint_training(config: &RunConfig, tasks: &[TaskOutlook]) -> (usize, usize) {
+    let training = &config.training;
+    let rows_per_step = training.batch_size * training.accumulate_of(None);
+    let rows: usize = tasks.iter().map(|task| task.train).sum();
+    let steps = match training.steps {
+        Some(steps) => steps * tasks.len(),
+        None => (rows as f64 * training.epochs.unwrap_or(1.0) / rows_per_step as f64).ceil() as usize,
+    };
+    (steps.max(1), rows_per_step)
 }
 
 /// Numbers of the parts of a model.
@@ -241,7 +265,11 @@ impl fmt::Display for Outlook {
             )?;
         }
         let steps: usize = self.tasks.iter().map(|task| task.steps).sum();
-        writeln!(f, "  {:width$}  {steps:>6} steps a training, {} trainings", "all", self.trainings)?;
+        write!(f, "  {:width$}  {steps:>6} steps", "all")?;
+        if self.joint_steps > 0 {
+            write!(f, ", {} of joint training", self.joint_steps)?;
+        }
+        writeln!(f, "; {} in {} trainings", self.steps, self.trainings)?;
         writeln!(
             f,
             "  time: at least {} training and {} answering, one after another: by operations alone, at {:.0} TFLOP/s (--tflops sets another)",

@@ -115,6 +115,7 @@ mod tests {
         // sha256 of `{}`.
         assert!(sums["results.json"].starts_with("44136fa355b3678a"));
         assert_eq!(of(out).unwrap(), sums);
+        std::fs::create_dir(out.join("judge")).unwrap();
         for path in ["results.json", "cells/lora/a b.jsonl", "new", VERDICTS] {
             std::fs::write(out.join(path), "changed").unwrap();
         }

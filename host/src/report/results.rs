@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::eval::matrix::Matrix;
-use crate::eval::measure::{self, is_measure};
+use crate::eval::measure::{self, FORMAT_FAILURE, is_measure};
 pub use crate::eval::metrics::Metrics;
 use crate::eval::metrics::intransigence;
 pub use environment::Environment;
@@ -299,6 +299,12 @@ impl Results {
                 let single = of_seed(&reference.single);
                 result.metrics.intransigence_single =
                     single.and_then(|single| intransigence(&result.matrix, &single));
+                if scorer == FORMAT_FAILURE {
+                    // Fewer failures are better: what is measured from the best score would be measured from the worst.
+                    result.metrics.forgetting = None;
+                    result.metrics.intransigence = None;
+                    result.metrics.intransigence_single = None;
+                }
             }
         }
     }
