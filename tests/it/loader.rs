@@ -58,7 +58,10 @@ fn plugins_are_small_and_link_nothing_but_the_system() {
             let system = ["libc.", "libgcc_s.", "libm.", "libpthread.", "libdl.", "ld-linux"];
             assert!(system.iter().any(|start| needed.starts_with(start)), "{name} links {needed}");
         }
-        sizes.push((name, bytes.len()));
+        // The plugin of planted faults is a method and a dataset, and nobody gets it.
+        if name != "stress" {
+            sizes.push((name, bytes.len()));
+        }
     }
     assert!(sizes.iter().all(|(_, size)| *size < 1_000_000), "{sizes:?}");
 }

@@ -52,7 +52,7 @@ impl Labs {
         let source = self.path(&format!("source-{version}"));
         fs::create_dir_all(&source).expect("created");
         let manifest = format!(
-            "[plugin]\nname = \"stress\"\nversion = \"{version}\"\nkind = [\"method\"]\nlicense = \"MIT\"\nneeds = [\"stage_data\"]\n[api]\nversion = \"1.0\"\n"
+            "[plugin]\nname = \"stress\"\nversion = \"{version}\"\nkind = [\"method\", \"dataset\"]\nlicense = \"MIT\"\nneeds = [\"stage_data\", \"teacher\"]\n[api]\nversion = \"1.0\"\n"
         );
         fs::write(source.join("plugin.toml"), manifest).expect("written");
         let (library, source) = (built::plugin("stress").display().to_string(), source.display().to_string());
