@@ -193,8 +193,11 @@ fn single_task_references_are_trained_when_asked_for() {
         assert_eq!((single.len(), single[0].seed, single[0].scores.len()), (1, 0, 2), "{name}");
         let alone: f64 = single[0].scores.iter().map(|score| score.expect("trained")).sum();
         let learned: f64 = result.matrix.diagonal().expect("learned").iter().sum();
-        let expected = (alone - learned) / 2.0;
-        assert!((result.metrics.intransigence_single.expect("known") - expected).abs() < 1e-9, "{name}");
+        let expected = Some((alone - learned) / 2.0).filter(|_| name != "format-failure");
+        let given = result.metrics.intransigence_single;
+        let differ = |(given, expected): (f64, f64)| (given - expected).abs() > 1e-9;
+        assert_eq!(given.is_some(), expected.is_some(), "{name}");
+        assert!(!given.zip(expected).is_some_and(differ), "{name}");
         // A stream begins as its first task alone does.
         assert_eq!(single[0].scores[0], result.matrix.get(0, 0), "{name}");
     }
