@@ -8,9 +8,6 @@ use coin_plugin_api::Split;
 use crate::data::task::Task;
 use crate::eval::scorer::Metric;
 
-/// Records that are asked for at once.
-const RECORDS: usize = 4096;
-
 /// Annotators whose answers a question of the soft metrics has.
 const ANNOTATORS: usize = 10;
 
@@ -19,21 +16,18 @@ const ANNOTATORS: usize = 10;
 /// # Errors
 /// A record that cannot be read, and an id that stands twice.
 pub(super) fn look(task: &Task, limit: Option<usize>) -> Result<Option<String>> {
-    let count = task.source.len(Split::Test)?;
-    let count = limit.map_or(count, |limit| limit.min(count));
     let (mut ids, mut lacking) = (HashSet::new(), 0usize);
-    for start in (0..count).step_by(RECORDS) {
-        for record in task.source.records(Split::Test, start, count.min(start + RECORDS))? {
-            lacking += usize::from(record.answers.len() != ANNOTATORS);
-            ensure!(
-                !ids.contains(&record.id),
-                "task {}: two test records have the id `{}`\nhint: `coin-host data verify` lists all of them; take one of each out of the file",
-                task.name,
-                record.id
-            );
-            ids.insert(record.id);
-        }
-    }
+    let count = task.each_record(Split::Test, limit, &mut |record| {
+        lacking += usize::from(record.answers.len() != ANNOTATORS);
+        ensure!(
+            !ids.contains(&record.id),
+            "task {}: two test records have the id `{}`\nhint: `coin-host data verify` lists all of them; take one of each out of the file",
+            task.name,
+            record.id
+        );
+        ids.insert(record.id);
+        Ok(())
+    })?;
     let is_soft = matches!(task.metric, Metric::VqaSoft | Metric::TextVqa | Metric::VizWiz);
     Ok((is_soft && lacking > 0).then(|| few_answers(&task.name, lacking, count)))
 }
@@ -55,7 +49,7 @@ mod tests {
     use super::*;
     use crate::data::image::Transform;
     use crate::data::source::Source;
-    use crate::data::task::{Instruction, Pictures};
+    use crate::data::task::{Instruction, Pictures, READ_TOGETHER};
 
     /// Ids, and the number of answers of each record.
     struct Made(Vec<(String, usize)>);
@@ -101,13 +95,13 @@ mod tests {
     #[test]
     fn an_id_that_stands_twice_is_refused_however_far_apart() {
         let records = |last: &str| {
-            let all = (0..RECORDS + 5).map(|number| number.to_string());
+            let all = (0..READ_TOGETHER + 5).map(|number| number.to_string());
             all.chain([last.to_string()]).map(|id| (id, 10)).collect::<Vec<_>>()
         };
         assert_eq!(looked(Metric::VqaSoft, records("last"), None).unwrap(), None);
         let error = looked(Metric::Gqa, records("7"), None).unwrap_err().to_string();
         assert!(error.starts_with("task one: two test records have the id `7`"), "{error}");
-        assert_eq!(looked(Metric::Gqa, records("7"), Some(RECORDS)).unwrap(), None, "it is not asked");
+        assert_eq!(looked(Metric::Gqa, records("7"), Some(READ_TOGETHER)).unwrap(), None, "it is not asked");
     }
 
     #[test]

@@ -385,8 +385,9 @@ fn zero_shot(
 /// The blind baseline of a task: a pass over its training records.
 fn blind(task: &Task) -> Result<Option<Blind>> {
     let mut seen = Seen::default();
-    task.each_record(Split::Train, &mut |record| {
+    task.each_record(Split::Train, None, &mut |record| {
         seen.add(task.metric, record.question, record.answers, record.bbox);
+        Ok(())
     })?;
     Ok(Some(Blind::fit(seen)))
 }

@@ -20,7 +20,7 @@ use crate::eval::scorer::{Metric, Reference, Scorer, score};
 use crate::model::Backbone;
 
 /// Records that are read together where all are.
-const READ_TOGETHER: usize = 4096;
+pub(crate) const READ_TOGETHER: usize = 4096;
 /// Pictures that are decoded together.
 const DECODED_TOGETHER: usize = 64;
 /// Bytes of vision features that are kept between batches; those of LLaVA 1.5 take 1.2 MB a picture at half precision.
@@ -144,14 +144,20 @@ impl Task {
         Place { seed: 0, task: &self.name, split, number }
     }
 
-    /// Calls `see` with every record of a split, in order; a block of them is held at a time.
-    pub fn each_record(&self, split: Split, see: &mut dyn FnMut(Record)) -> Result<()> {
+    /// Calls `see` with the first `limit` records of a split, or all, in order; a block of them is held at a time. Gives how many.
+    pub fn each_record(
+        &self,
+        split: Split,
+        limit: Option<usize>,
+        see: &mut dyn FnMut(Record) -> Result<()>,
+    ) -> Result<usize> {
         let count = self.source.len(split)?;
+        let count = limit.map_or(count, |limit| limit.min(count));
         for start in (0..count).step_by(READ_TOGETHER) {
             let end = count.min(start + READ_TOGETHER);
-            self.source.records(split, start, end)?.into_iter().for_each(&mut *see);
+            self.source.records(split, start, end)?.into_iter().try_for_each(&mut *see)?;
         }
-        Ok(())
+        Ok(count)
     }
 
     /// Makes sure that the vision features of these pictures are there. Pictures are decoded on rayon threads.
