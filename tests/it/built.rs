@@ -1,6 +1,6 @@
 //! What the build left beside this test: the binary and the shipped plugins.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The folder of the profile, `target/release` for the one that is used throughout.
@@ -28,6 +28,17 @@ pub(crate) fn plugin(name: &str) -> PathBuf {
         name.replace('-', "_"),
         std::env::consts::DLL_SUFFIX
     ))
+}
+
+/// `stress` with a constructor that makes this file: it is there as soon as any code of the library ran.
+pub(crate) fn marked(mark: &Path) -> Vec<u8> {
+    const TAG: &[u8] = b"COIN-STRESS-CONSTRUCTOR:";
+    let mut bytes = std::fs::read(plugin("stress")).expect("readable");
+    let at = bytes.windows(TAG.len()).position(|window| window == TAG).expect("stress has the tag");
+    let path = mark.as_os_str().as_encoded_bytes();
+    assert!(path.len() < 200, "a path that fits");
+    bytes[at + TAG.len()..at + TAG.len() + path.len()].copy_from_slice(path);
+    bytes
 }
 
 /// The built binary, started as a user would: without the library path that cargo sets.

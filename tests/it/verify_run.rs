@@ -3,8 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use serde_json::Value;
+use coin_host::plugin::discover::library_file;
+use serde_json::{Value, json};
 
+use crate::built;
 use crate::runs;
 use crate::support::Workspace;
 
@@ -17,7 +19,11 @@ fn finished() -> Workspace {
 
 /// Exit code and what is said, part by part.
 fn verify(workspace: &Workspace) -> (Option<i32>, Value) {
-    let mut command = workspace.command(&["verify-run", "out", "--json"]);
+    verify_with(workspace, &[])
+}
+
+fn verify_with(workspace: &Workspace, arguments: &[&str]) -> (Option<i32>, Value) {
+    let mut command = workspace.command(&[&["verify-run", "out", "--json"][..], arguments].concat());
     command.env("XDG_CACHE_HOME", runs::cache()).env("XDG_DATA_HOME", workspace.path().join("share"));
     let output = command.env_remove("COIN_PLUGIN_PATH").output().expect("coin-host starts");
     let found = serde_json::from_slice(&output.stdout);
@@ -132,6 +138,39 @@ fn what_was_changed_afterwards_is_named() {
 
     let none = workspace.run(&["verify-run", "nothing"]);
     assert!(none.starts_with("exit: 2") && none.contains("hint: name the folder of a run"), "{none}");
+}
+
+#[test]
+fn a_run_does_not_say_what_is_loaded_to_verify_it() {
+    let workspace = finished();
+    let (out, mark) = (workspace.path().join("out"), workspace.path().join("mark"));
+    let theirs = out.join("p");
+    fs::create_dir(&theirs).expect("created");
+    let library = theirs.join(library_file("evil"));
+    fs::write(&library, built::marked(&mark)).expect("written");
+    let path = out.join("manifest.json");
+    let mut manifest: Value = serde_json::from_slice(&fs::read(&path).expect("there")).expect("JSON");
+    let config = &mut manifest["config"];
+    config["plugins"] = json!({ "dirs": ["out/p"], "dev": ["out/p"], "trust": "any" });
+    config["backbone"]["feature_cache"] = "out/features".into();
+    config["backbone"]["feature_cache_gib"] = 1.0.into();
+    config["tasks"]["grounding"]["dataset"] = "evil/questions".into();
+    let used = json!({ "name": "evil", "version": "0.1.0", "sha256": "0".repeat(64), "trust": "locked", "api": "1.0" });
+    manifest["datasets"].as_array_mut().expect("a list").push(used);
+    fs::write(&path, manifest.to_string()).expect("written");
+
+    let (code, found) = verify(&workspace);
+    assert!(!mark.exists(), "code of the run's own folder ran");
+    assert_eq!(code, Some(1), "{found}");
+    assert!(faults(&found, "data")[0].contains("no plugin `evil`"), "{found}");
+    assert!(faults(&found, "plugins")[0].contains("plugin `evil` 0.1.0 is not here"), "{found}");
+    assert!(!out.join("features").exists(), "something was written where the run says");
+    // Nor does a folder that the user names make it trusted; that is a word of its own.
+    let (code, found) = verify_with(&workspace, &["--plugin-dir", "out/p"]);
+    assert_eq!((code, mark.exists()), (Some(1), false), "{found}");
+    assert!(faults(&found, "data")[0].contains("it stands in no plugins.lock"), "{found}");
+    verify_with(&workspace, &["--plugin-dir", "out/p", "--trust", "any"]);
+    assert!(mark.exists(), "without it, this test would show nothing");
 }
 
 /// The label of a record of the quickstart's ImageNet, whatever its file is called.

@@ -61,8 +61,9 @@ enum Command {
     Verify(verify::VerifyCommand),
 }
 
+/// Where plugins are looked for, and what of that is loaded, on the word of whoever gives the command.
 #[derive(Debug, Default, Args)]
-struct Search {
+pub(crate) struct Search {
     /// Look for plugins here first
     #[arg(long, value_name = "FOLDER")]
     plugin_dir: Vec<PathBuf>,
@@ -72,13 +73,17 @@ struct Search {
 }
 
 impl Search {
-    fn catalog(&self) -> Catalog {
+    pub(crate) fn plugins(&self) -> Plugins {
         let trust = match self.trust.as_str() {
             "signed" => Trust::Signed,
             "any" => Trust::Any,
             _ => Trust::Locked,
         };
-        Catalog::open(&Plugins { dirs: self.plugin_dir.clone(), dev: Vec::new(), trust })
+        Plugins { dirs: self.plugin_dir.clone(), dev: Vec::new(), trust }
+    }
+
+    fn catalog(&self) -> Catalog {
+        Catalog::open(&self.plugins())
     }
 }
 

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::cli::output::Output;
+use crate::cli::plugin::Search;
 use crate::compare::arguments::CompareArguments;
 use crate::compare::message::message;
 use crate::compare::stop::Stop;
-
 use crate::data::bad_input::BadInput;
 use crate::verification::{self, Part, Verification};
 
@@ -17,9 +17,8 @@ use crate::verification::{self, Part, Verification};
 pub(crate) struct VerifyRunCommand {
     /// Folder of the run
     run: PathBuf,
-    /// Look for plugins here first
-    #[arg(long, value_name = "FOLDER")]
-    plugin_dir: Vec<PathBuf>,
+    #[command(flatten)]
+    search: Search,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -29,8 +28,10 @@ impl VerifyRunCommand {
     pub(crate) fn run(&self, output: &Output) -> anyhow::Result<ExitCode> {
         let mut manifest = verification::manifest(&self.run)
             .map_err(|error| BadInput::from(anyhow::anyhow!(message(&error))))?;
-        let dirs = &mut manifest.config.plugins.dirs;
-        dirs.splice(0..0, self.plugin_dir.iter().cloned());
+        // Whose run it is must not say what is loaded here, nor where is written.
+        manifest.config.plugins = self.search.plugins();
+        manifest.config.backbone.feature_cache = None;
+        manifest.config.backbone.feature_cache_gib = None;
         let arguments = CompareArguments {
             config: manifest.config.clone(),
             out: self.run.clone(),

@@ -11,23 +11,12 @@ use coin_host::plugin::discover::{Surroundings, library_file};
 use coin_host::plugin::manifest::{self, Build, Manifest};
 use coin_host::plugin::package::{self, Contents};
 use coin_host::plugin::shelf::{Permissions, Shelf};
-use coin_host::plugin::{PluginError, archive, elf, verify};
+use coin_host::plugin::{Catalog, PluginError, archive, elf, verify};
 
-use super::sandbox::{Sandbox, plugin, text};
+use super::sandbox::{Sandbox, plugin, plugins, text};
 use crate::built;
 
-const TAG: &[u8] = b"COIN-STRESS-CONSTRUCTOR:";
-const MANIFEST: &str = "[plugin]\nname = \"stress\"\nversion = \"0.1.0\"\nkind = [\"method\"]\nlicense = \"MIT\"\nneeds = [\"stage_data\"]\n[api]\nversion = \"1.0\"\n";
-
-/// `stress` with a constructor that makes this file.
-fn marked(mark: &Path) -> Vec<u8> {
-    let mut bytes = fs::read(built::plugin("stress")).expect("readable");
-    let at = bytes.windows(TAG.len()).position(|window| window == TAG).expect("stress has the tag");
-    let path = mark.as_os_str().as_encoded_bytes();
-    assert!(path.len() < 200, "a path that fits");
-    bytes[at + TAG.len()..at + TAG.len() + path.len()].copy_from_slice(path);
-    bytes
-}
+const MANIFEST: &str = "[plugin]\nname = \"stress\"\nversion = \"0.1.0\"\nkind = [\"method\", \"dataset\"]\nlicense = \"MIT\"\nneeds = [\"stage_data\", \"teacher\"]\n[api]\nversion = \"1.0\"\n";
 
 struct Hostile {
     sandbox: Sandbox,
@@ -39,7 +28,7 @@ impl Hostile {
     fn new() -> Hostile {
         let sandbox = Sandbox::new();
         let mark = sandbox.path().join("mark");
-        let library = marked(&mark);
+        let library = built::marked(&mark);
         Hostile { sandbox, mark, library }
     }
 
@@ -60,6 +49,34 @@ impl Hostile {
         let error = added.err().unwrap_or_else(|| panic!("{} was added", source.display()));
         self.untouched();
         format!("{error:#}")
+    }
+
+    /// The folder that package folders stand in, to look for plugins in.
+    fn place(&self) -> PathBuf {
+        let place = self.sandbox.path().join("place");
+        fs::create_dir_all(&place).expect("created");
+        place
+    }
+
+    /// What stands in [`Self::place`] is not loaded, under the policy that asks for nothing: neither here nor by the program.
+    fn never_loaded(&self, what: &str) {
+        let place = self.place();
+        let catalog =
+            Catalog::open_in(&plugins(vec![place.clone()], Trust::Any), &self.sandbox.surroundings());
+        let error = catalog.load("stress").expect_err(what);
+        assert_eq!(error.exit_code(), 3, "{what}: {error}");
+        let arguments =
+            ["info", "stress@0.1.0", "--plugin-dir", &place.display().to_string(), "--trust", "any"];
+        let info = plugin(&self.sandbox, &arguments);
+        if catalog.candidates().iter().any(|candidate| candidate.name == "stress") {
+            let message = text(&info.stderr);
+            assert_eq!(info.status.code(), Some(3), "{what}: {message}");
+            assert!(
+                message.starts_with("error: plugin `stress`") && message.contains("\nhint: "),
+                "{message}"
+            );
+        }
+        self.untouched();
     }
 
     /// No code ran, nothing was put beside the user's plugins.
@@ -238,13 +255,13 @@ fn a_manifest_that_lies_is_refused() {
         (
             "[[file]]",
             format!("[[file]]\npath = \"{file}\"\nsize = 1\nsha256 = \"{sha256}\"\n[[file]]"),
-            "the manifest says 1",
+            "is listed twice",
         ),
         ("[plugin]", String::from("[plugin]\nrun = \"sh\""), "unknown field"),
         ("license", String::from("\u{0}license"), "plugin.toml"),
     ];
     let path = hostile.sandbox.path().join("p.coinplugin.tar.zst");
-    let folder = hostile.sandbox.path().join("folder");
+    let folder = hostile.place().join("folder");
     for (from, to, part) in &cases {
         let lying = with_manifest(&sound, from, to);
         fs::write(&path, archive::pack(&lying, "p").expect("packed")).expect("written");
@@ -257,14 +274,28 @@ fn a_manifest_that_lies_is_refused() {
             fs::write(folder.join(name), bytes).expect("written");
         }
         hostile.refused(&folder);
+        hostile.never_loaded(to);
     }
+    // As it is, the same folder is loaded.
+    for (name, bytes) in sound.all() {
+        fs::write(folder.join(name), bytes).expect("written");
+    }
+    let place = hostile.place().display().to_string();
+    let info = plugin(&hostile.sandbox, &["info", "stress@0.1.0", "--plugin-dir", &place, "--trust", "any"]);
+    assert!(info.status.success() && hostile.mark.exists(), "without this, the test would show nothing");
 }
 
 #[test]
 fn folders_with_links_pipes_and_giants_are_refused() {
     let hostile = Hostile::new();
     let sound = hostile.package();
-    let fresh = |name: &str| sound.write_folder(&hostile.sandbox.path().join(name)).expect("written");
+    let fresh = |name: &str| {
+        let _before = fs::remove_dir_all(hostile.place());
+        let folder = sound.write_folder(&hostile.place()).expect("written");
+        let named = folder.with_file_name(name);
+        fs::rename(folder, &named).expect("renamed");
+        named
+    };
     let library = |folder: &Path| folder.join(library_file("stress"));
 
     let folder = fresh("link");
@@ -272,23 +303,36 @@ fn folders_with_links_pipes_and_giants_are_refused() {
     fs::rename(library(&folder), &elsewhere).expect("moved");
     std::os::unix::fs::symlink(&elsewhere, library(&folder)).expect("linked");
     assert!(hostile.refused(&folder).contains("is no plain file"));
+    // A folder that somebody put there by hand may link; the bytes count.
+    fs::write(&elsewhere, &hostile.library[..4096]).expect("written");
+    hostile.never_loaded("a link to other bytes");
 
     let folder = fresh("pipe");
     fs::remove_file(folder.join("plugin.toml")).expect("removed");
     let made = std::process::Command::new("mkfifo").arg(folder.join("plugin.toml")).status();
     assert!(made.is_ok_and(|status| status.success()), "mkfifo is there");
     assert!(hostile.refused(&folder).contains("not a file"));
+    hostile.never_loaded("a pipe");
+
+    let folder = fresh("pipe-of-library");
+    fs::remove_file(library(&folder)).expect("removed");
+    let made = std::process::Command::new("mkfifo").arg(library(&folder)).status();
+    assert!(made.is_ok_and(|status| status.success()), "mkfifo is there");
+    assert!(hostile.refused(&folder).contains("is no plain file"));
+    hostile.never_loaded("a pipe for a library");
 
     let folder = fresh("giant");
     let file = fs::File::options().write(true).open(folder.join("plugin.toml")).expect("there");
     file.set_len(100 << 20).expect("a sparse file");
     assert!(hostile.refused(&folder).contains("too much for a manifest"));
+    hostile.never_loaded("a manifest of 100 MB");
 
     let folder = fresh("signature");
     fs::File::create(folder.join("plugin.toml.minisig"))
         .and_then(|file| file.set_len(100 << 20))
         .expect("sparse");
     assert!(hostile.refused(&folder).contains("too much for a signature"));
+    hostile.never_loaded("a signature of 100 MB");
 
     let giant = hostile.sandbox.path().join("giant.coinplugin.tar.zst");
     fs::File::create(&giant).and_then(|file| file.set_len(1 << 40)).expect("sparse");
