@@ -5,6 +5,7 @@ mod commands;
 mod faults;
 mod frozen;
 mod hostile;
+mod linked;
 mod packages;
 mod sandbox;
 mod sharing;
@@ -54,7 +55,7 @@ fn plugins_are_small_and_link_nothing_but_the_system() {
         let bytes = fs::read(built::plugin(name)).expect("readable");
         let library = elf::read(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert!(library.plugin, "{name} exports no plugin");
-        for needed in &library.needed {
+        for needed in &library.linked.needed {
             let system = ["libc.", "libgcc_s.", "libm.", "libpthread.", "libdl.", "ld-linux"];
             assert!(system.iter().any(|start| needed.starts_with(start)), "{name} links {needed}");
         }

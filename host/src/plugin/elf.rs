@@ -2,6 +2,9 @@
 //! the process inside the dynamic linker; one that is no plugin would run its constructors before anybody noticed.
 
 mod layout;
+mod linked;
+
+pub use linked::Linked;
 
 /// The symbol that `coin_plugin_api::export_plugin!` exports.
 pub const HEADER_SYMBOL: &str = "_1as_0lib_1header_0root_bmodule_bloader";
@@ -10,7 +13,7 @@ const TYPE_SHARED: u16 = 3;
 const SECTION_DYNAMIC: u32 = 6;
 const SECTION_NO_BITS: u32 = 8;
 const SECTION_DYNAMIC_SYMBOLS: u32 = 11;
-const TAG_NEEDED: u64 = 1;
+const SECTION_VERSIONS_NEEDED: u32 = 0x6fff_fffe;
 
 const COPY_AGAIN: &str =
     "hint: a copy, a download or a build that stopped half-way leaves such a file; get it again";
@@ -20,13 +23,15 @@ const OTHER_MACHINE: &str = "hint: get the plugin built for this machine, or bui
 /// What the headers say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Library {
-    /// Names of the libraries it links.
-    pub needed: Vec<String>,
+    pub linked: Linked,
+    /// The lowest glibc that it starts with, major and minor, where it asks for one.
+    pub glibc: Option<(u32, u32)>,
     /// Whether it exports [`HEADER_SYMBOL`].
     pub plugin: bool,
 }
 
-/// Reads the headers of a shared library for this machine. Program and section headers must stay within the file.
+/// Reads the headers of a shared library for this machine. Program and section headers must stay within the file; those of a plugin must
+/// agree with each other, and link nothing but the C library.
 ///
 /// # Errors
 /// Why the dynamic linker must not see these bytes, with a hint.
@@ -68,6 +73,7 @@ pub fn read(bytes: &[u8]) -> Result<Library, String> {
     // What is no plugin is refused for that.
     if library.plugin {
         layout::check(&file)?;
+        linked::check(&library.linked)?;
     }
     Ok(library)
 }
@@ -100,6 +106,7 @@ struct File<'a>(&'a [u8]);
 
 struct Section {
     kind: u32,
+    address: u64,
     offset: u64,
     size: u64,
     link: u32,
@@ -119,10 +126,11 @@ impl<'a> File<'a> {
             )));
         }
         let sections: Vec<Section> = (0..count).map(|index| self.section(index)).collect::<Option<_>>()?;
-        let mut library = Library { needed: Vec::new(), plugin: false };
+        let mut library = Library { linked: Linked::default(), glibc: None, plugin: false };
         for section in &sections {
             match section.kind {
-                SECTION_DYNAMIC => self.needed(section, &sections, &mut library.needed)?,
+                SECTION_DYNAMIC => self.linked(section, &sections, &mut library.linked)?,
+                SECTION_VERSIONS_NEEDED => library.glibc = library.glibc.max(self.glibc(section, &sections)?),
                 SECTION_DYNAMIC_SYMBOLS => library.plugin |= self.exports_header(section, &sections)?,
                 _ => {}
             }
@@ -134,6 +142,7 @@ impl<'a> File<'a> {
         let header = self.entry(self.u64(40)?, self.u16(58)?, 64, index)?;
         let section = Section {
             kind: header.u32(4)?,
+            address: header.u64(16)?,
             offset: header.u64(24)?,
             size: header.u64(32)?,
             link: header.u32(40)?,
@@ -142,16 +151,6 @@ impl<'a> File<'a> {
             self.range(section.offset, section.size)?;
         }
         Some(section)
-    }
-
-    fn needed(&self, section: &Section, sections: &[Section], needed: &mut Vec<String>) -> Option<()> {
-        let names = self.contents(sections.get(section.link as usize)?)?;
-        for entry in self.contents(section)?.0.chunks_exact(16).map(File) {
-            if entry.u64(0)? == TAG_NEEDED {
-                needed.push(String::from_utf8_lossy(names.text(entry.u64(8)?)?).into_owned());
-            }
-        }
-        Some(())
     }
 
     fn exports_header(&self, section: &Section, sections: &[Section]) -> Option<bool> {
@@ -217,7 +216,8 @@ mod tests {
     #[test]
     fn the_libraries_a_file_links_are_listed() {
         let library = read(&own()).expect("this very program is sound");
-        assert!(library.needed.iter().any(|name| name.starts_with("libc.so")), "{:?}", library.needed);
+        assert!(library.linked.needed.iter().any(|name| name.starts_with("libc.so")), "{library:?}");
+        assert!(library.glibc.is_some_and(|(major, minor)| major == 2 && minor >= 17), "{library:?}");
         assert!(!library.plugin);
     }
 

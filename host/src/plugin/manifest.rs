@@ -1,5 +1,6 @@
 //! `plugin.toml`: what a plugin says of itself without being loaded.
 
+use std::collections::BTreeSet;
 use std::path::{Component, Path};
 
 use coin_plugin_api::Need;
@@ -151,7 +152,14 @@ impl Manifest {
                 self.api.version
             ));
         }
+        let mut listed = BTreeSet::new();
         for file in &self.files {
+            if !listed.insert(&file.path) {
+                return Err(format!(
+                    "file.path = {:?} is listed twice\nhint: each file of a package has one entry",
+                    file.path
+                ));
+            }
             let path = Path::new(&file.path);
             if file.path.is_empty() || !path.components().all(|part| matches!(part, Component::Normal(_))) {
                 return Err(format!(
@@ -274,6 +282,7 @@ mod tests {
             (SHORT.replace("method", "metrik"), "metrik"),
             (SHORT.replace("version = \"1.0\"", "version = \"1\""), "api.version"),
             (with_file("../liblora.so", &sha), "does not stay"),
+            (with_file("x", &sha) + &with_file("x", &sha).replace(SHORT, ""), "is listed twice"),
             (with_file("/liblora.so", &sha), "does not stay"),
             (with_file("liblora.so", "abc"), "is not a sha256"),
             (String::from("\u{0}"), "plugin"),

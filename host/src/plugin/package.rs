@@ -137,7 +137,7 @@ impl Contents {
         );
         let mut listed = BTreeSet::from([manifest::FILE, manifest::SIGNATURE]);
         for file in &self.manifest.files {
-            ensure!(listed.insert(&file.path), "{} lists `{}` twice", manifest::FILE, file.path);
+            ensure!(listed.insert(&file.path), "{} lists itself\nhint: {AGAIN}", manifest::FILE);
             ensure!(
                 !file.path.contains('/'),
                 "`{}` does not stand in the package's own folder\nhint: a package has no folders in it",

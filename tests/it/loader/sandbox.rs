@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 
 use anyhow::Result;
 use coin_host::config::{Plugins, Protocol, Trust};
@@ -106,15 +106,16 @@ impl Sandbox {
 /// The program's `plugin` commands in the sandbox' project, where nothing else is found but what lies beside the program.
 pub(super) fn plugin(sandbox: &Sandbox, arguments: &[&str]) -> Output {
     let mut command = built::coin_host();
+    alone(&mut command, sandbox).arg("plugin").args(arguments).output().expect("the binary is executable")
+}
+
+/// The program in the sandbox' project.
+pub(super) fn alone<'c>(command: &'c mut Command, sandbox: &Sandbox) -> &'c mut Command {
     command
         .current_dir(sandbox.path().join("project"))
         .env("XDG_DATA_HOME", sandbox.path().join("data"))
         .env("XDG_CONFIG_HOME", sandbox.path().join("config"))
         .env_remove("COIN_PLUGIN_PATH")
-        .arg("plugin")
-        .args(arguments)
-        .output()
-        .expect("the binary is executable")
 }
 
 /// A place in a library whose bytes nobody reads: the compiler's name in its comment.

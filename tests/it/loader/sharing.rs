@@ -9,8 +9,8 @@ use coin_host::plugin::lock::{self, Lock};
 use coin_host::plugin::signature::{Key, Signature};
 use serde_json::Value;
 
-use super::sandbox::{Sandbox, plugin, text};
-use crate::built;
+use super::sandbox::{Sandbox, alone, plugin, text};
+use crate::{built, runs};
 
 /// A lab that has packed and signed, and one that has not heard of it.
 struct Labs {
@@ -34,11 +34,57 @@ impl Labs {
 
     /// The message of a refusal.
     fn refused(&self, arguments: &[&str]) -> String {
+        self.stopped(3, arguments)
+    }
+
+    /// The message of a command that ends with this code, and has run no code of the plugin.
+    fn stopped(&self, code: i32, arguments: &[&str]) -> String {
+        let _before = fs::remove_file(self.path("mark"));
         let output = plugin(&self.sandbox, arguments);
         let message = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(3), "{arguments:?}: {message}{}", text(&output.stdout));
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {message}{}", text(&output.stdout));
         assert!(message.starts_with("error: ") && message.contains("\nhint: "), "{message}");
+        assert!(!self.path("mark").exists(), "{arguments:?}: a constructor ran");
         message
+    }
+
+    /// Neither described nor compared with, under any policy; gives the messages.
+    fn not_loaded(&self) -> Vec<String> {
+        let project = self.path("project");
+        let method = runs::SMALL
+            .replace("plugin = \"lora\", r = 4 }]\n\n[methods.moe", "plugin = \"stress\" }]\n\n[methods.moe");
+        fs::write(project.join("run.toml"), method).expect("written");
+        let compared = |policy: &str| {
+            let _before = fs::remove_file(self.path("mark"));
+            let trust = format!("plugins.trust={policy:?}");
+            let arguments = [
+                "compare",
+                "run.toml",
+                "--out",
+                "out",
+                "--methods",
+                "lora",
+                "--set",
+                &trust,
+                "--set",
+                "references=[]",
+            ];
+            let mut command = built::coin_host();
+            let output = alone(&mut command, &self.sandbox)
+                .env("XDG_CACHE_HOME", runs::cache())
+                .args(arguments)
+                .output();
+            let output = output.expect("it starts");
+            let message = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(3), "{policy}: {message}{}", text(&output.stdout));
+            assert!(!self.path("mark").exists(), "compare under {policy}: a constructor ran");
+            message
+        };
+        let described = |policy| self.refused(&["info", "stress", "--trust", policy]);
+        ["locked", "signed", "any"]
+            .into_iter()
+            .flat_map(|policy| [described(policy), compared(policy)])
+            .collect()
     }
 
     /// A new key: its line, and the file with its secret part.
@@ -55,7 +101,9 @@ impl Labs {
             "[plugin]\nname = \"stress\"\nversion = \"{version}\"\nkind = [\"method\", \"dataset\"]\nlicense = \"MIT\"\nneeds = [\"stage_data\", \"teacher\"]\n[api]\nversion = \"1.0\"\n"
         );
         fs::write(source.join("plugin.toml"), manifest).expect("written");
-        let (library, source) = (built::plugin("stress").display().to_string(), source.display().to_string());
+        let library = self.path("stress.marked");
+        fs::write(&library, built::marked(&self.path("mark"))).expect("written");
+        let (library, source) = (library.display().to_string(), source.display().to_string());
         let out = self.path(folder).display().to_string();
         let mut arguments = vec!["pack", source.as_str(), "--library", &library, "--out", &out];
         arguments.extend(sign.iter().flat_map(|key| ["--sign", key]));
@@ -111,6 +159,7 @@ fn a_signed_package_is_added_by_who_trusts_its_key() {
     assert_eq!(labs.state("signed")["verdict"], "signed");
     let info = labs.ok(&["info", "stress@0.1.0", "--trust", "signed"]);
     assert!(info.contains("trust       signed") && info.contains("signature   lab vislab"), "{info}");
+    assert!(labs.path("mark").exists(), "without this, what follows would show nothing");
 
     // A manifest that is not the signed one is refused under every policy, although size and hash are right.
     let manifest = labs.path("data/coin-host/plugins/stress-0.1.0-x86_64-linux.coinplugin/plugin.toml");
@@ -123,8 +172,15 @@ fn a_signed_package_is_added_by_who_trusts_its_key() {
             "{message}"
         );
     }
+    for message in labs.not_loaded() {
+        assert!(message.contains("its signature does not hold"), "{message}");
+    }
     fs::write(&manifest, signed).expect("written");
     labs.ok(&["trust", "remove", "vislab"]);
+    for policy in ["locked", "signed"] {
+        let message = labs.refused(&["info", "stress@0.1.0", "--trust", policy]);
+        assert!(message.contains("stands in no plugins.lock"), "{message}");
+    }
     assert_eq!(labs.state("signed")["verdict"], "unlocked");
     assert_eq!(labs.state("any")["verdict"], "unverified");
 }
@@ -145,6 +201,9 @@ fn a_revoked_and_an_expired_key_open_nothing() {
     // Also what is locked, and whatever the policy.
     for policy in ["locked", "signed", "any"] {
         let message = labs.refused(&["verify", "stress", "--trust", policy]);
+        assert!(message.contains("is revoked: the laptop was stolen"), "{message}");
+    }
+    for message in labs.not_loaded() {
         assert!(message.contains("is revoked: the laptop was stolen"), "{message}");
     }
     assert!(labs.refused(&["add", &archive]).contains("is revoked"));
