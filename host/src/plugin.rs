@@ -16,6 +16,7 @@ pub mod elf;
 mod error;
 pub mod fetch;
 mod given;
+mod guard;
 pub mod hook;
 pub mod index;
 pub mod keyring;

@@ -6,8 +6,10 @@ use coin_plugin_api::Description;
 
 use super::discover::{self, Candidate, Folder, Surroundings};
 use super::error::{PluginError, label};
+use super::keyring::Keyring;
 use super::listing::{self, State};
 use super::load::{self, Loaded};
+use super::lock::Locked;
 use super::manifest::{Kind, Manifest};
 use super::trust::{Ground, Policy};
 use super::verify::{self, Image};
@@ -83,6 +85,29 @@ impl Catalog {
         sound(candidate).map_err(|reason| refused(candidate, reason))
     }
 
+    /// Reads a library to vouch for it: what is known of where it comes from stays with it, and what a revoked key signed is refused. No
+    /// code of it runs.
+    ///
+    /// # Errors
+    /// [`PluginError::Refused`].
+    pub fn vouch(&self, candidate: &Candidate) -> Result<Locked, PluginError> {
+        let image = self.read(candidate)?;
+        let origin = self.policy.origin(candidate, &image);
+        let origin = origin.map_err(|distrust| refused(candidate, distrust.to_string()))?;
+        Ok(Locked {
+            name: candidate.name.clone(),
+            version: candidate.version.clone(),
+            sha256: image.sha256,
+            size: image.bytes.len() as u64,
+            ..origin
+        })
+    }
+
+    /// The keys that are trusted and revoked.
+    pub fn keyring(&self) -> &Keyring {
+        self.policy.keyring()
+    }
+
     fn verify(&self, candidate: &Candidate) -> Result<Examined, String> {
         let image = sound(candidate)?;
         let ground = self.policy.judge(candidate, &image).map_err(|distrust| distrust.to_string())?;
@@ -125,7 +150,7 @@ pub(super) fn sound(candidate: &Candidate) -> Result<Image, String> {
         load::check_api(&manifest.api.version)?;
     }
     let image = verify::read(&candidate.path)?;
-    check_library(&image, candidate.manifest.as_ref())?;
+    check_library(&image.bytes, &image.sha256, candidate.manifest.as_ref())?;
     Ok(image)
 }
 
@@ -133,16 +158,16 @@ pub(super) fn sound(candidate: &Candidate) -> Result<Image, String> {
 ///
 /// # Errors
 /// Why the dynamic linker must not see it.
-pub(super) fn check_library(image: &Image, manifest: Option<&Manifest>) -> Result<(), String> {
+pub(super) fn check_library(bytes: &[u8], sha256: &str, manifest: Option<&Manifest>) -> Result<(), String> {
     // A cut or foreign file first: "truncated" says more than another hash.
-    let headers = if cfg!(target_os = "linux") { Some(elf::read(&image.bytes)?) } else { None };
+    let headers = if cfg!(target_os = "linux") { Some(elf::read(bytes)?) } else { None };
     if headers.is_some_and(|headers| !headers.plugin) {
         return Err(String::from(
             "a shared library, but not a coin-host plugin: it does not export one\nhint: a plugin has `export_plugin!` in its lib.rs; is this another library under a plugin's name?",
         ));
     }
     if let Some(file) = manifest.and_then(Manifest::library) {
-        verify::compare(image.bytes.len(), &image.sha256, file.size, &file.sha256, "its manifest")
+        verify::compare(bytes.len(), sha256, file.size, &file.sha256, "its manifest")
             .map_err(|reason| format!("{reason}\nhint: get the package again from where it came"))?;
     }
     Ok(())

@@ -7,6 +7,7 @@ use ureq::Agent;
 use ureq::http::Uri;
 
 use super::PluginError;
+use crate::config::ConfigError;
 use crate::web;
 
 /// Until a server must answer, and until all of a file must be there.
@@ -22,13 +23,13 @@ pub fn is_address(text: &str) -> bool {
 /// Gets a file of at most so many bytes. Without encryption only from this machine, or where `insecure` is set.
 ///
 /// # Errors
-/// [`PluginError::Refused`] for an address or a size that is refused; else why the file cannot be had.
+/// [`ConfigError`] for what is no address, [`PluginError::Refused`] for an address or a size that is refused; else why the file cannot
+/// be had.
 pub fn get(address: &str, most: u64, insecure: bool) -> Result<Vec<u8>> {
     let refused = |reason: String| -> anyhow::Error { PluginError::refused(address, reason).into() };
     let Ok(uri) = address.parse::<Uri>() else {
-        return Err(refused(
-            "not a web address\nhint: as in https://plugins.example.org/lora.coinplugin.tar.zst".into(),
-        ));
+        let hint = "as in https://plugins.example.org/lora.coinplugin.tar.zst";
+        return Err(ConfigError::new(format!("{address} is not a web address")).hint(hint).into());
     };
     let encrypted = uri.scheme_str() == Some("https");
     if !encrypted && !web::is_this_machine(&uri) && !insecure {

@@ -3,13 +3,14 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use super::manifest::{self, version_order};
 use super::package::{self, Contents};
 use super::signature::Key;
-use super::{archive, fetch, load, verify};
+use super::{PluginError, archive, fetch, load, verify};
+use crate::config::ConfigError;
 use crate::files;
 
 /// Name of an index' file.
@@ -139,7 +140,11 @@ pub fn of_folder(folder: &Path, revoked: &[Key]) -> Result<Index> {
         }
     }
     index.packages.clear();
-    for entry in std::fs::read_dir(folder).with_context(|| format!("{} cannot be read", folder.display()))? {
+    let entries = std::fs::read_dir(folder).map_err(|error| {
+        let hint = "name the folder that `coin-host plugin pack --out` wrote to";
+        ConfigError::new(format!("{} cannot be read: {error}", folder.display())).hint(hint)
+    })?;
+    for entry in entries {
         let path = entry?.path();
         let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         if is_file_name(&file) {
@@ -157,11 +162,9 @@ pub fn of_folder(folder: &Path, revoked: &[Key]) -> Result<Index> {
 ///
 /// # Errors
 /// That it cannot be read, or is too large.
-pub fn read_archive(path: &Path) -> Result<Vec<u8>> {
-    verify::read_up_to(path, archive::LARGEST, "a package").map_err(|error| {
-        let (reason, hint) = error.split_once('\n').unwrap_or((&error, ""));
-        anyhow::anyhow!("{}: {reason}\n{hint}", path.display())
-    })
+pub fn read_archive(path: &Path) -> Result<Vec<u8>, PluginError> {
+    verify::read_up_to(path, archive::LARGEST, "a package")
+        .map_err(|error| PluginError::refused(path.display().to_string(), error))
 }
 
 fn listed(contents: &Contents, file: String, bytes: &[u8]) -> Result<Listed> {
@@ -217,19 +220,18 @@ impl Place {
     /// Its index.
     ///
     /// # Errors
-    /// That there is none, or what is wrong with it.
+    /// That it cannot be had; [`PluginError::Refused`] with what is wrong with it.
     pub fn index(&self, insecure: bool) -> Result<Index> {
         let bytes = self.read(FILE, LARGEST, insecure)?;
-        let Ok(text) = String::from_utf8(bytes) else {
-            bail!("{self}: {FILE} is not UTF-8\nhint: tell the lab")
-        };
-        Index::parse(&text).map_err(|error| anyhow::anyhow!("{self}: {error}"))
+        let text = String::from_utf8(bytes).map_err(|_| format!("{FILE} is not UTF-8\nhint: tell the lab"));
+        let index = text.and_then(|text| Index::parse(&text));
+        Ok(index.map_err(|error| PluginError::refused(format!("index of {self}"), error))?)
     }
 
     /// A package that its index lists, read whole and held against it.
     ///
     /// # Errors
-    /// That it is not there, or another one.
+    /// That it cannot be had; [`PluginError::Refused`] where it is another one.
     pub fn package(&self, listed: &Listed, insecure: bool) -> Result<Contents> {
         let name = match self {
             Place::Folder(folder) => folder.join(&listed.file).display().to_string(),
@@ -240,24 +242,22 @@ impl Place {
             Place::Web(_) => archive::LARGEST.min(listed.size),
         };
         let bytes = self.read(&listed.file, most, insecure)?;
+        let refused = |reason: String| PluginError::refused(name.clone(), reason);
         let by = "the index";
         verify::compare(bytes.len(), &verify::sha256(&bytes), listed.size, &listed.sha256, by).map_err(
             |error| {
-                anyhow::anyhow!(
-                    "{name}: {error}\nhint: tell the lab; its index and its files are not of one state"
-                )
+                refused(format!("{error}\nhint: tell the lab; its index and its files are not of one state"))
             },
         )?;
         let contents = package::open(&bytes, &name)?;
         let about = &contents.manifest.plugin;
-        ensure!(
-            about.name == listed.name && about.version == listed.version,
-            "{name} is {} {}, not {} {} as the index says\nhint: tell the lab",
-            about.name,
-            about.version,
-            listed.name,
-            listed.version
-        );
+        if (&about.name, &about.version) != (&listed.name, &listed.version) {
+            let reason = format!(
+                "it is {} {}, not {} {} as the index says\nhint: tell the lab",
+                about.name, about.version, listed.name, listed.version
+            );
+            return Err(refused(reason).into());
+        }
         Ok(contents)
     }
 }

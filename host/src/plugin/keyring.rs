@@ -7,9 +7,9 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use toml::value::{Date, Datetime};
 
-use super::manifest;
 use super::signature::{Key, Signature};
-use super::verify;
+use super::{guard, manifest, verify};
+use crate::config::ConfigError;
 use crate::files;
 
 /// Name of a keyring's file.
@@ -146,6 +146,25 @@ impl Keyring {
         files::replace(path, text.as_bytes()).with_context(|| format!("{} cannot be written", path.display()))
     }
 
+    /// Reads a keyring, changes it and writes it, while no other process does: a revocation must not be lost to one that read before it.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for a keyring that is not sound; that it cannot be written; what the change gives, and then nothing is written.
+    pub fn change<T>(
+        path: &Path,
+        change: impl FnOnce(&mut Keyring) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        guard::alone(path, || {
+            let before = Keyring::read(path).map_err(ConfigError::new)?;
+            let mut keyring = before.clone();
+            let done = change(&mut keyring)?;
+            if keyring != before {
+                keyring.write(path)?;
+            }
+            Ok(done)
+        })
+    }
+
     /// What a signature over a manifest is worth on a day.
     pub fn standing(&self, manifest: &[u8], signature: &str, today: Date) -> Standing {
         let signature = match Signature::parse(signature) {
@@ -192,6 +211,43 @@ impl Keyring {
     /// The lab of this name.
     pub fn lab(&self, name: &str) -> Option<&Lab> {
         self.labs.iter().find(|lab| lab.name == name)
+    }
+
+    /// The name of the lab that a key is or was of.
+    pub fn lab_of(&self, fingerprint: &str) -> Option<&String> {
+        let known = self.labs.iter().find(|lab| lab.has(fingerprint)).map(|lab| &lab.name);
+        known.or_else(|| self.revoked(fingerprint)?.lab.as_ref())
+    }
+
+    /// Forgets a lab with its keys, or one of its keys.
+    ///
+    /// # Errors
+    /// A lab that is not known; a key that is another's or nobody's.
+    pub fn forget(&mut self, lab: &str, key: Option<&Key>) -> Result<(), String> {
+        const LIST: &str = "hint: `coin-host plugin trust list` shows all";
+        let Some(place) = self.labs.iter().position(|known| known.name == lab) else {
+            return Err(format!("no lab is known as `{lab}`\n{LIST}"));
+        };
+        let Some(key) = key else {
+            self.labs.remove(place);
+            return Ok(());
+        };
+        let fingerprint = key.fingerprint();
+        if !self.labs[place].has(&fingerprint) {
+            return Err(match self.lab_of(&fingerprint) {
+                _ if self.revoked(&fingerprint).is_some() => {
+                    format!("the key {} is revoked, and stays so\n{LIST}", key.id())
+                }
+                Some(other) => format!(
+                    "the key {} is that of lab `{other}`, not of `{lab}`\nhint: `coin-host plugin trust remove {other} --key {}`",
+                    key.id(),
+                    key.id()
+                ),
+                None => format!("lab `{lab}` has no key {}\n{LIST}", key.id()),
+            });
+        }
+        self.labs[place].keys.retain(|known| fingerprint_of(&known.public).as_ref() != Some(&fingerprint));
+        Ok(())
     }
 
     /// Trusts a key of a lab, or gives a known one another last day; `index` where it is given.

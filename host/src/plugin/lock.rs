@@ -5,8 +5,10 @@ use std::path::Path;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
+use super::keyring::Keyring;
 use super::manifest::fault;
-use super::verify;
+use super::{guard, verify};
+use crate::config::ConfigError;
 use crate::files;
 
 /// Name of a lock's file.
@@ -45,6 +47,13 @@ pub struct Locked {
     pub commit: Option<String>,
 }
 
+impl Locked {
+    /// Whether the key is revoked that signed its package.
+    pub fn is_revoked(&self, keyring: &Keyring) -> bool {
+        self.key.as_deref().is_some_and(|key| keyring.revoked(key).is_some())
+    }
+}
+
 impl Lock {
     /// Reads a lock; without a file it is empty.
     ///
@@ -81,6 +90,30 @@ impl Lock {
     pub fn write(&self, path: &Path) -> anyhow::Result<()> {
         let text = format!("{HEAD}{}", toml::to_string(self)?);
         files::replace(path, text.as_bytes()).with_context(|| format!("{} cannot be written", path.display()))
+    }
+
+    /// Reads a lock, changes it and writes it, while no other process does.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for a lock that is not sound; that it cannot be written; what the change gives, and then nothing is written.
+    pub fn change<T>(path: &Path, change: impl FnOnce(&mut Lock) -> anyhow::Result<T>) -> anyhow::Result<T> {
+        guard::alone(path, || {
+            let mut lock = Lock::read(path).map_err(ConfigError::new)?;
+            let done = change(&mut lock)?;
+            lock.write(path)?;
+            Ok(done)
+        })
+    }
+
+    /// Adds an entry in its place.
+    pub fn put(&mut self, entry: Locked) {
+        self.plugins.push(entry);
+        self.plugins.sort_by(|a, b| (&a.name, &a.version, &a.path).cmp(&(&b.name, &b.version, &b.path)));
+    }
+
+    /// Takes out entries, but not those of a revoked key: by them its bytes are known wherever they come from.
+    pub fn forget(&mut self, keyring: &Keyring, which: impl Fn(&Locked) -> bool) {
+        self.plugins.retain(|known| !which(known) || known.is_revoked(keyring));
     }
 
     /// The entry of these very bytes.

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use minisign::SecretKey;
 
 use super::manifest::{self, Manifest};
-use super::{archive, signature, verify};
+use super::{PluginError, archive, signature, verify};
 use crate::files;
 
 /// What a package's folder and archive are called behind the name.
@@ -85,8 +85,12 @@ impl Contents {
     /// Reads a package's folder; what was read is what counts, whatever happens to the folder later.
     ///
     /// # Errors
-    /// What is missing, changed or too much.
-    pub fn read(folder: &Path) -> Result<Contents> {
+    /// [`PluginError::Refused`]: what is missing, changed or too much.
+    pub fn read(folder: &Path) -> Result<Contents, PluginError> {
+        Contents::of_folder(folder).map_err(|error| refusal(&folder.display().to_string(), "", &error))
+    }
+
+    fn of_folder(folder: &Path) -> Result<Contents> {
         let in_manifest = |error: String| anyhow::anyhow!("{}: {error}", manifest::FILE);
         let text = manifest::text(&folder.join(manifest::FILE)).map_err(in_manifest)?;
         let manifest = Manifest::parse(&text).map_err(in_manifest)?;
@@ -180,7 +184,7 @@ impl Contents {
 
     /// Writes the package's folder below `parent`, all of it or nothing, in place of an older one.
     pub fn write_folder(&self, parent: &Path) -> Result<PathBuf> {
-        std::fs::create_dir_all(parent).with_context(|| format!("{} cannot be made", parent.display()))?;
+        std::fs::create_dir_all(parent).with_context(|| unmade(parent))?;
         let stage = tempfile::Builder::new().prefix(STAGE).tempdir_in(parent)?;
         for (path, bytes) in self.all() {
             std::fs::write(stage.path().join(path), bytes)?;
@@ -190,7 +194,7 @@ impl Contents {
 
     /// Writes the package's archive into a folder.
     pub fn write_archive(&self, parent: &Path) -> Result<PathBuf> {
-        std::fs::create_dir_all(parent).with_context(|| format!("{} cannot be made", parent.display()))?;
+        std::fs::create_dir_all(parent).with_context(|| unmade(parent))?;
         let path = parent.join(archive_name(&self.manifest));
         files::replace(&path, &archive::pack(self, &folder_name(&self.manifest))?)
             .with_context(|| format!("{} cannot be written", path.display()))?;
@@ -211,15 +215,34 @@ pub fn signature_text(path: &Path) -> Result<String, String> {
 /// Reads a package from the bytes of its archive. `name` says where they come from.
 ///
 /// # Errors
-/// What [`archive::open`] refuses.
-pub fn open(bytes: &[u8], name: &str) -> Result<Contents> {
-    archive::open(bytes).map_err(|error| {
-        let reason = format!("{error:#}");
-        let reason = reason.lines().next().unwrap_or_default();
-        anyhow::anyhow!(
-            "{name} is no package, or a damaged one: {reason}\nhint: `coin-host plugin pack` makes one"
-        )
-    })
+/// [`PluginError::Refused`]: what [`archive::open`] refuses.
+pub fn open(bytes: &[u8], name: &str) -> Result<Contents, PluginError> {
+    archive::open(bytes).map_err(|error| refusal(name, "it is no package, or a damaged one: ", &error))
+}
+
+/// A refusal in one line, with the hint of whichever cause has one.
+fn refusal(name: &str, before: &str, error: &anyhow::Error) -> PluginError {
+    let (mut reasons, mut hint) = (Vec::new(), None);
+    for cause in error.chain().map(ToString::to_string) {
+        match cause.split_once("\nhint: ") {
+            Some((reason, given)) => {
+                reasons.push(reason.to_owned());
+                hint = hint.or(Some(given.to_owned()));
+            }
+            None => reasons.push(cause),
+        }
+    }
+    let reason = reasons.join(": ").replace('\n', " ");
+    let hint = hint.unwrap_or_else(|| AGAIN.to_owned());
+    PluginError::refused(name, format!("{before}{reason}\nhint: {hint}"))
+}
+
+/// That a folder cannot be made.
+pub(super) fn unmade(folder: &Path) -> String {
+    format!(
+        "{} cannot be made\nhint: look at what stands in its place, and the permissions",
+        folder.display()
+    )
 }
 
 /// Gives a finished folder its name. An older one of that name makes room first and comes back if that fails.
@@ -369,7 +392,11 @@ mod tests {
             [&b"text"[..], b"", &[0; 100], &archive::sealed(b"text".to_vec()), &archive::sealed(Vec::new())]
         {
             let error = format!("{:#}", open(text, "bad").expect_err("no package"));
-            assert!(error.starts_with("bad is no package") && error.contains("\nhint: "), "{error}");
+            assert!(
+                error.starts_with("plugin bad refused: it is no package")
+                    && error.ends_with("from whom you trust"),
+                "{error}"
+            );
         }
     }
 }

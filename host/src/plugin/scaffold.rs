@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 
 use super::manifest::{self, Kind};
+use crate::config::ConfigError;
 
 /// The source of coin-plugin-api, path and text: what a plugin outside the repository depends on until the crate is published.
 mod api {
@@ -80,17 +81,23 @@ pub fn folder(name: &str) -> PathBuf {
 /// Writes the crate of a new plugin into a folder that must not exist, all of it or nothing.
 ///
 /// # Errors
-/// A name that no plugin can have; a folder that exists; a file that cannot be written.
+/// [`ConfigError`] for a name that no plugin can have and a folder that exists; a file that cannot be written.
 pub fn write(kind: Kind, name: &str, folder: &Path, api: &Api) -> Result<Vec<PathBuf>> {
-    ensure!(
-        manifest::is_name(name),
-        "`{name}` cannot be a plugin's name\nhint: lower-case letters, digits and hyphens, beginning with a letter"
-    );
-    ensure!(
-        !RESERVED.contains(&name) && super::shipped::manifest(name).is_none(),
-        "`{name}` is taken: by Rust, or by a shipped plugin\nhint: choose another name"
-    );
-    ensure!(!folder.exists(), "{} exists already\nhint: --path puts the crate elsewhere", folder.display());
+    let wrong = if !manifest::is_name(name) {
+        Some((
+            format!("`{name}` cannot be a plugin's name"),
+            "lower-case letters, digits and hyphens, beginning with a letter",
+        ))
+    } else if RESERVED.contains(&name) || super::shipped::manifest(name).is_some() {
+        Some((format!("`{name}` is taken: by Rust, or by a shipped plugin"), "choose another name"))
+    } else if folder.exists() {
+        Some((format!("{} exists already", folder.display()), "--path puts the crate elsewhere"))
+    } else {
+        None
+    };
+    if let Some((reason, hint)) = wrong {
+        return Err(ConfigError::new(reason).hint(hint).into());
+    }
     let folder = std::path::absolute(folder)?;
     let parent = folder.parent().context("a crate needs a folder to stand in")?;
     std::fs::create_dir_all(parent).with_context(|| format!("{} cannot be made", parent.display()))?;
@@ -149,7 +156,7 @@ fn files(kind: Kind, name: &str, folder: &Path, api: &Api) -> Result<BTreeMap<Pa
     };
     add("Cargo.toml", cargo_manifest(name, &dependency, member)?);
     if !member {
-        add(".gitignore", String::from("/target\n"));
+        add(".gitignore", String::from("/target\n/dist\n"));
     }
     Ok(files)
 }

@@ -4,26 +4,25 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use minisign::{KeyPair, SecretKey, SecretKeyBox};
 
 use super::signature::Key;
 use super::verify;
+use crate::config::ConfigError;
 
 const LARGEST: u64 = 4 << 10;
 
 /// Makes a key pair: `path` has the secret key, `path` with the ending `.pub` the public one.
 ///
 /// # Errors
-/// A file of either name that is there already; a folder that cannot be written.
+/// [`ConfigError`] for a file of either name that is there already; a folder that cannot be written.
 pub fn generate(path: &Path, password: Option<String>) -> Result<(Key, PathBuf)> {
     let public = path.with_extension("pub");
     for file in [path, &public] {
         if std::fs::symlink_metadata(file).is_ok() {
-            bail!(
-                "{} is there already, and keys are not written over\nhint: name another file with --out",
-                file.display()
-            );
+            let reason = format!("{} is there already, and keys are not written over", file.display());
+            return Err(ConfigError::new(reason).hint("name another file with --out").into());
         }
     }
     let pair = match password {
@@ -63,10 +62,10 @@ fn write(path: &Path, text: &str, mode: u32) -> Result<()> {
 /// Reads a secret key; `password` is asked for one where the key has one.
 ///
 /// # Errors
-/// A file that holds no key; a wrong password.
+/// [`ConfigError`] for a file that holds no key, and for a wrong password.
 pub fn read(path: &Path, password: impl FnOnce() -> Result<String>) -> Result<SecretKey> {
     let bytes = verify::read_up_to(path, LARGEST, "a key")
-        .map_err(|error| anyhow::anyhow!("the secret key {}: {error}", path.display()))?;
+        .map_err(|error| ConfigError::new(format!("the secret key {}: {error}", path.display())))?;
     let text = String::from_utf8(bytes).unwrap_or_default();
     let held = || SecretKeyBox::from_string(&text);
     if let Ok(secret) = held()?.into_unencrypted_secret_key() {
@@ -75,14 +74,14 @@ pub fn read(path: &Path, password: impl FnOnce() -> Result<String>) -> Result<Se
     // Before a password is asked for: is it a key at all?
     let line = text.lines().nth(1).unwrap_or_default();
     if !text.starts_with("untrusted comment:") || line.len() != 212 {
-        bail!(
-            "{} holds no secret key of minisign\nhint: `coin-host plugin keygen` makes one",
-            path.display()
-        );
+        let reason = format!("{} holds no secret key of minisign", path.display());
+        return Err(ConfigError::new(reason).hint("`coin-host plugin keygen` makes one").into());
     }
-    held()?.into_secret_key(Some(password()?)).map_err(|error| {
-        anyhow::anyhow!("the secret key {} cannot be used: {error}\nhint: the password is that of `coin-host plugin keygen`", path.display())
-    })
+    let password = Some(password()?);
+    Ok(held()?.into_secret_key(password).map_err(|error| {
+        ConfigError::new(format!("the secret key {} cannot be used: {error}", path.display()))
+            .hint("the password is that of `coin-host plugin keygen`")
+    })?)
 }
 
 #[cfg(test)]

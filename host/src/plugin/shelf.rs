@@ -2,18 +2,22 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 
 use super::catalog::check_library;
 use super::discover::{self, Candidate, Origin, Surroundings};
-use super::index::{self, Place};
-use super::keyring::{self, Keyring, Lab, Signer, Standing};
+use super::error::label;
+use super::index::{self, Listed, Place};
+use super::keyring::{self, Keyring, Lab, Signer};
 use super::lock::{self, Lock, Locked};
 use super::package::{self, Contents};
 use super::signature::Key;
-use super::verify::{self, Image};
-use super::{Catalog, PluginError, archive, fetch, load, shipped};
+use super::verify;
+use super::{Catalog, PluginError, archive, fetch, load};
+use crate::config::ConfigError;
 use crate::files;
+
+mod admission;
 
 /// The folder, its lock, and whose signatures count.
 #[derive(Debug)]
@@ -28,6 +32,8 @@ pub struct Shelf {
 pub struct Permissions {
     /// A shipped plugin's place may be taken.
     pub replace_shipped: bool,
+    /// That of one which another lab signed, too.
+    pub replace_signed: bool,
     /// Web addresses need not be encrypted.
     pub insecure_http: bool,
 }
@@ -37,8 +43,6 @@ pub struct Permissions {
 pub struct Added {
     pub locked: Locked,
     pub signer: Option<Signer>,
-    /// Keys that the lab's index says are revoked, now noted in the keyring; as messages name them.
-    pub revoked: Vec<String>,
 }
 
 impl Shelf {
@@ -46,144 +50,170 @@ impl Shelf {
     ///
     /// # Errors
     /// A user without a home.
-    pub fn open(surroundings: &Surroundings) -> Result<Shelf> {
-        let user = surroundings
-            .user()
-            .context("the user has no folder for plugins\nhint: set XDG_DATA_HOME or HOME")?;
+    pub fn open(surroundings: &Surroundings) -> Result<Shelf, ConfigError> {
+        let nowhere =
+            || ConfigError::new("the user has no folder for plugins").hint("set XDG_DATA_HOME or HOME");
+        let user = surroundings.user().ok_or_else(nowhere)?;
         Ok(Shelf { folder: user.join("plugins"), lock: user.join(lock::FILE), keys: surroundings.keys() })
     }
 
     /// Takes in a package (its archive, folder or web address, or `LAB:NAME[@VERSION]`) or a bare library, and locks it. No code of it
-    /// runs, and nothing changes unless it is sound.
+    /// runs, and nothing changes unless it is sound; but keys that a lab's index gives as revoked are noted down in any case. `told`
+    /// gets what the user should know, also where nothing is added.
     ///
     /// # Errors
-    /// [`PluginError::Refused`], also for the name of a shipped plugin; a file that cannot be had; a folder that cannot be written.
-    pub fn add(&self, source: &str, permissions: Permissions) -> Result<Added> {
-        let mut keyring = self.keyring()?;
+    /// [`PluginError::Refused`], also for the name of a shipped plugin; [`ConfigError`] for what is no place to add from; a file that
+    /// cannot be had; a folder that cannot be written.
+    pub fn add(&self, source: &str, permissions: Permissions, told: &mut Vec<String>) -> Result<Added> {
         let path = Path::new(source);
         if fetch::is_address(source) {
             let bytes = fetch::get(source, archive::LARGEST, permissions.insecure_http)?;
-            return self.add_package(&package::open(&bytes, source)?, source, &keyring, None, permissions);
+            return self.add_package(package::open(&bytes, source)?, source, None, permissions);
         }
         if path.is_dir() {
-            return self.add_package(&Contents::read(path)?, source, &keyring, None, permissions);
+            return self.add_package(Contents::read(path)?, source, None, permissions);
         }
         if source.ends_with(".tar.zst") && path.exists() {
             let contents = package::open(&index::read_archive(path)?, source)?;
-            return self.add_package(&contents, source, &keyring, None, permissions);
+            return self.add_package(contents, source, None, permissions);
         }
         if !path.exists()
             && let Some((lab, wanted)) = of_lab(source)
         {
-            return self.add_from_lab(lab, wanted, &mut keyring, permissions);
+            return self.add_from_lab(lab, wanted, permissions, told);
         }
         self.add_library(path, permissions)
     }
 
-    /// Takes the newest package of a lab, which must be signed by a key of this very lab.
+    /// Takes the newest package of a lab, which must be signed by a key of this very lab. A lab that cannot be reached is left out.
     fn add_from_lab(
         &self,
         lab: &str,
         wanted: &str,
-        keyring: &mut Keyring,
         permissions: Permissions,
+        told: &mut Vec<String>,
     ) -> Result<Added> {
-        let (name, version) = discover::reference(wanted);
-        let labs: Vec<Lab> = keyring
-            .labs
-            .iter()
-            .filter(|known| known.name == lab || lab == keyring::ANY_LAB)
-            .cloned()
-            .collect();
-        let known: Vec<&str> = keyring.labs.iter().map(|lab| lab.name.as_str()).collect();
-        ensure!(
-            !labs.is_empty(),
-            "no lab is known as `{lab}`{}\nhint: `coin-host plugin trust add {lab} --key RW.. --index ADDRESS`, with the key from the lab itself",
-            if known.is_empty() { String::new() } else { format!(", only {}", known.join(", ")) }
-        );
-        let (mut revoked, mut why) = (Vec::new(), Vec::new());
-        for lab in &labs {
-            let Some(place) = lab.index.as_deref().map(Place::parse) else {
-                why.push(format!(
-                    "lab {}: no place is known\nhint: `coin-host plugin trust add {} --index ADDRESS`",
-                    lab.name, lab.name
-                ));
-                continue;
-            };
-            let index = place.index(permissions.insecure_http)?;
-            revoked.extend(self.take_over(&index.revoked, lab, keyring)?);
-            match index.choose(name, version) {
-                Ok(listed) => {
-                    let contents = place.package(listed, permissions.insecure_http)?;
-                    let source = format!(
-                        "{place}{}{}",
-                        if place.to_string().ends_with('/') { "" } else { "/" },
-                        listed.file
+        let keyring = self.keyring()?;
+        let is_asked = |known: &&Lab| known.name == lab || lab == keyring::ANY_LAB;
+        let labs: Vec<&Lab> = keyring.labs.iter().filter(is_asked).collect();
+        if labs.is_empty() {
+            let known: Vec<&str> = keyring.labs.iter().map(|lab| lab.name.as_str()).collect();
+            let only = if known.is_empty() { String::new() } else { format!(", only {}", known.join(", ")) };
+            let add = format!(
+                "`coin-host plugin trust add {lab} --key RW.. --index ADDRESS`, with the key from the lab itself"
+            );
+            return Err(ConfigError::new(format!("no lab is known as `{lab}`{only}")).hint(add).into());
+        }
+        let (mut why, mut is_there) = (Vec::new(), false);
+        for lab in labs {
+            match self.offer(lab, wanted, permissions, told) {
+                Ok(Ok((contents, source))) => {
+                    let added = self.add_package(contents, &source, Some(lab), permissions)?;
+                    told.extend(
+                        why.iter().map(|reason: &String| format!("left out: {}", first_line(reason))),
                     );
-                    let added = self.add_package(&contents, &source, keyring, Some(lab), permissions)?;
-                    return Ok(Added { revoked, ..added });
+                    return Ok(added);
                 }
-                Err(reason) => why.push(format!("lab {} ({place}): {reason}", lab.name)),
+                Ok(Err(reason)) => {
+                    is_there = true;
+                    why.push(format!("lab {}: {reason}", lab.name));
+                }
+                Err(error) => {
+                    is_there |= error.is::<PluginError>();
+                    why.push(format!("lab {}: {error:#}", lab.name));
+                }
             }
         }
-        Err(PluginError::refused(format!("`{name}`"), why.join("\n")).into())
+        let (name, _) = discover::reference(wanted);
+        match is_there {
+            true => Err(PluginError::refused(format!("`{name}`"), why.join("\n")).into()),
+            false => bail!("plugin `{name}` cannot be had: {}", why.join("\n")),
+        }
+    }
+
+    /// What a lab has of a plugin, read whole. The keys that its index gives as revoked are noted down first.
+    fn offer(
+        &self,
+        lab: &Lab,
+        wanted: &str,
+        permissions: Permissions,
+        told: &mut Vec<String>,
+    ) -> Result<Offer> {
+        let (name, version) = discover::reference(wanted);
+        let Some(place) = lab.index.as_deref().map(Place::parse) else {
+            return Ok(Err(format!(
+                "no place is known\nhint: `coin-host plugin trust add {} --index ADDRESS`",
+                lab.name
+            )));
+        };
+        let index = place.index(permissions.insecure_http)?;
+        for key in self.take_over(&index.revoked, &lab.name)? {
+            told.push(format!("the key {key} is revoked by the lab; it is noted down"));
+        }
+        let listed: &Listed = match index.choose(name, version) {
+            Ok(listed) => listed,
+            Err(reason) => return Ok(Err(format!("{reason} ({place})"))),
+        };
+        let contents = place.package(listed, permissions.insecure_http)?;
+        let separator = if place.to_string().ends_with('/') { "" } else { "/" };
+        Ok(Ok((contents, format!("{place}{separator}{}", listed.file))))
     }
 
     /// Notes down keys of a lab that its own index says are revoked. It cannot revoke another's.
-    fn take_over(&self, revoked: &[String], lab: &Lab, keyring: &mut Keyring) -> Result<Vec<String>> {
-        let keys = revoked.iter().filter_map(|line| Key::parse(line).ok());
-        let own: Vec<Key> = keys.filter(|key| lab.has(&key.fingerprint())).collect();
-        for key in &own {
-            keyring.revoke(key, Some(String::from("by the lab's index")));
-        }
-        if let (Some(path), false) = (&self.keys, own.is_empty()) {
-            keyring.write(path)?;
-        }
-        Ok(own.iter().map(|key| format!("{} of lab {}", key.id(), lab.name)).collect())
+    fn take_over(&self, revoked: &[String], lab: &str) -> Result<Vec<String>> {
+        let Some(path) = self.keys.as_deref().filter(|_| !revoked.is_empty()) else { return Ok(Vec::new()) };
+        Keyring::change(path, |keyring| {
+            let keys = revoked.iter().filter_map(|line| Key::parse(line).ok());
+            let is_own = |key: &Key| keyring.lab(lab).is_some_and(|lab| lab.has(&key.fingerprint()));
+            let own: Vec<Key> = keys.filter(is_own).collect();
+            for key in &own {
+                keyring.revoke(key, Some(String::from("by the lab's index")));
+            }
+            Ok(own.iter().map(|key| format!("{} of lab {lab}", key.id())).collect())
+        })
     }
 
     fn add_package(
         &self,
-        contents: &Contents,
+        contents: Contents,
         source: &str,
-        keyring: &Keyring,
         lab: Option<&Lab>,
         permissions: Permissions,
     ) -> Result<Added> {
-        let about = &contents.manifest.plugin;
+        let about = contents.manifest.plugin.clone();
         let refused = |reason: String| -> anyhow::Error {
             PluginError::refused(format!("`{}` {}", about.name, about.version), reason).into()
         };
-        not_shipped(&about.name, permissions)?;
+        admission::not_shipped(&about.name, permissions)?;
         load::check_api(&contents.manifest.api.version).map_err(refused)?;
         let file = discover::library(&contents.manifest).map_err(refused)?;
-        let bytes = contents.file(&file.path).unwrap_or_default().to_vec();
-        let image = Image { sha256: verify::sha256(&bytes), bytes };
-        check_library(&image, Some(&contents.manifest)).map_err(refused)?;
-        let signer = admitted(contents, keyring, lab).map_err(refused)?;
-        let path = || -> Result<PathBuf> {
-            std::fs::create_dir_all(&self.folder)
-                .with_context(|| format!("{} cannot be made", self.folder.display()))?;
-            Ok(contents.write_folder(&self.folder)?.join(&file.path))
-        };
-        let commit = contents.manifest.build.commit.clone();
-        let origin = Locked {
+        let bytes = contents.file(&file.path).unwrap_or_default();
+        let sha256 = verify::sha256(bytes);
+        check_library(bytes, &sha256, Some(&contents.manifest)).map_err(refused)?;
+        // Read only now: fetching takes its time, and a key may be revoked meanwhile.
+        let keyring = self.keyring()?;
+        let signer = admission::admitted(&contents, &keyring, lab).map_err(refused)?;
+        let entry = Locked {
+            name: about.name.clone(),
             version: Some(about.version.clone()),
+            sha256,
+            size: bytes.len() as u64,
             source: Some(source.to_string()),
             key: signer.as_ref().map(|signer| signer.fingerprint.clone()),
-            commit,
+            commit: contents.manifest.build.commit.clone(),
             ..Locked::default()
         };
-        let locked = self.lock(about.name.clone(), &image, origin, path)?;
-        Ok(Added { locked, signer, revoked: Vec::new() })
+        let locked = self.take_in(entry, &keyring, signer.as_ref(), permissions, || {
+            Ok(contents.write_folder(&self.folder)?.join(&file.path))
+        })?;
+        Ok(Added { locked, signer })
     }
 
     fn add_library(&self, source: &Path, permissions: Permissions) -> Result<Added> {
-        ensure!(
-            source.exists(),
-            "there is no {}\nhint: give the path or web address of a package, the path of a library, or LAB:NAME",
-            source.display()
-        );
+        if !source.exists() {
+            let hint = "give the path or web address of a package, the path of a library, or LAB:NAME";
+            return Err(ConfigError::new(format!("there is no {}", source.display())).hint(hint).into());
+        }
         let Some(candidate) = Candidate::at(source) else {
             let reason = format!(
                 "neither a package nor named as a plugin's library\nhint: a package ends with .{}, the library of `a-b` is {}",
@@ -192,44 +222,51 @@ impl Shelf {
             );
             return Err(PluginError::refused(source.display().to_string(), reason).into());
         };
-        not_shipped(&candidate.name, permissions)?;
+        admission::not_shipped(&candidate.name, permissions)?;
         let image = Catalog::empty().read(&candidate)?;
-        let path = || -> Result<PathBuf> {
-            std::fs::create_dir_all(&self.folder)
-                .with_context(|| format!("{} cannot be made", self.folder.display()))?;
+        let entry = Locked {
+            name: candidate.name.clone(),
+            sha256: image.sha256.clone(),
+            size: image.bytes.len() as u64,
+            source: Some(source.display().to_string()),
+            ..Locked::default()
+        };
+        let locked = self.take_in(entry, &self.keyring()?, None, permissions, || {
+            std::fs::create_dir_all(&self.folder).with_context(|| package::unmade(&self.folder))?;
             let path = self.folder.join(discover::library_file(&candidate.name));
             files::replace(&path, &image.bytes)
                 .with_context(|| format!("{} cannot be written", path.display()))?;
             Ok(path)
-        };
-        let origin = Locked { source: Some(source.display().to_string()), ..Locked::default() };
-        let locked = self.lock(candidate.name.clone(), &image, origin, path)?;
-        Ok(Added { locked, signer: None, revoked: Vec::new() })
+        })?;
+        Ok(Added { locked, signer: None })
     }
 
-    /// Puts a plugin in its place and vouches for it. A lock that cannot be read is found before.
-    fn lock(
+    /// Puts a plugin in its place and vouches for it. A lock that cannot be read, and who must not be replaced, is found before.
+    fn take_in(
         &self,
-        name: String,
-        image: &Image,
-        origin: Locked,
+        entry: Locked,
+        keyring: &Keyring,
+        signer: Option<&Signer>,
+        permissions: Permissions,
         place: impl FnOnce() -> Result<PathBuf>,
     ) -> Result<Locked> {
-        let mut lock = self.locked()?;
-        let path = place()?;
-        let root = self.lock.parent().unwrap_or(Path::new(""));
-        let entry = Locked {
-            name,
-            sha256: image.sha256.clone(),
-            size: image.bytes.len() as u64,
-            path: path.strip_prefix(root).unwrap_or(&path).display().to_string(),
-            ..origin
-        };
-        lock.plugins.retain(|known| known.path != entry.path);
-        lock.plugins.push(entry.clone());
-        lock.plugins.sort_by(|a, b| (&a.name, &a.version, &a.path).cmp(&(&b.name, &b.version, &b.path)));
-        lock.write(&self.lock)?;
-        Ok(entry)
+        Lock::change(&self.lock, |lock| {
+            let bytes = (entry.name.as_str(), entry.sha256.as_str());
+            admission::replaces(lock, keyring, bytes, signer, permissions).map_err(|reason| {
+                PluginError::refused(label(&entry.name, entry.version.as_deref()), reason)
+            })?;
+            let path = place()?;
+            let root = self.lock.parent().unwrap_or(Path::new(""));
+            let path = path.strip_prefix(root).unwrap_or(&path).display().to_string();
+            let entry = Locked { path, ..entry };
+            lock.forget(keyring, |known| known.path == entry.path);
+            if signer.is_some() {
+                // Signed anew, the same bytes are good again.
+                lock.plugins.retain(|known| known.sha256 != entry.sha256 || !known.is_revoked(keyring));
+            }
+            lock.put(entry.clone());
+            Ok(entry)
+        })
     }
 
     /// Where a locked plugin lies.
@@ -258,17 +295,18 @@ impl Shelf {
             );
             return Err(PluginError::NotFound { plugin: wanted.to_string(), message }.into());
         }
-        let mut lock = self.locked()?;
-        let mut removed = Vec::new();
-        for candidate in found {
-            let place = self.top(&candidate.path)?;
-            lock.plugins.retain(|known| !self.place(known).starts_with(&place));
-            if place.is_dir() { std::fs::remove_dir_all(&place) } else { std::fs::remove_file(&place) }
-                .with_context(|| format!("{} cannot be removed", place.display()))?;
-            removed.push(place);
-        }
-        lock.write(&self.lock)?;
-        Ok(removed)
+        let keyring = self.keyring()?;
+        Lock::change(&self.lock, |lock| {
+            let mut removed = Vec::new();
+            for candidate in found {
+                let place = self.top(&candidate.path)?;
+                lock.forget(&keyring, |known| self.place(known).starts_with(&place));
+                if place.is_dir() { std::fs::remove_dir_all(&place) } else { std::fs::remove_file(&place) }
+                    .with_context(|| format!("{} cannot be removed", place.display()))?;
+                removed.push(place);
+            }
+            Ok(removed)
+        })
     }
 
     /// What stands directly in the folder: the package that a library is part of, or the library.
@@ -279,14 +317,17 @@ impl Shelf {
         Ok(self.folder.join(below.components().next().context("an empty path")?))
     }
 
-    fn locked(&self) -> Result<Lock> {
-        Lock::read(&self.lock).map_err(anyhow::Error::msg)
-    }
-
-    fn keyring(&self) -> Result<Keyring> {
+    fn keyring(&self) -> Result<Keyring, ConfigError> {
         let keyring = self.keys.as_deref().map(Keyring::read).transpose();
-        Ok(keyring.map_err(anyhow::Error::msg)?.unwrap_or_default())
+        Ok(keyring.map_err(ConfigError::new)?.unwrap_or_default())
     }
+}
+
+/// A package that a lab has to give and where it was, or why there is none.
+type Offer = Result<(Contents, String), String>;
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
 }
 
 /// `LAB:NAME[@VERSION]`.
@@ -294,48 +335,4 @@ fn of_lab(text: &str) -> Option<(&str, &str)> {
     let (lab, wanted) = text.split_once(':')?;
     let named = super::manifest::is_name(lab) && super::manifest::is_name(discover::reference(wanted).0);
     named.then_some((lab, wanted))
-}
-
-/// Whether a package's signature lets it in, and whose it is. One without a signature is let in on the user's word alone, unless it
-/// was asked of a lab.
-fn admitted(contents: &Contents, keyring: &Keyring, lab: Option<&Lab>) -> Result<Option<Signer>, String> {
-    const TRUST: &str = "hint: `coin-host plugin trust add LAB --key RW..` trusts it; get the key from the lab itself, not from where the package was";
-    let Some(signature) = &contents.signature else {
-        return match lab {
-            None => Ok(None),
-            Some(lab) => Err(format!(
-                "lab {} did not sign it\nhint: tell the lab; `coin-host plugin pack --sign KEY`",
-                lab.name
-            )),
-        };
-    };
-    match keyring.standing(contents.text.as_bytes(), signature, keyring::today()) {
-        Standing::Trusted(signer) => match lab.filter(|lab| lab.name != signer.lab) {
-            None => Ok(Some(signer)),
-            Some(lab) => Err(format!(
-                "it is signed by lab {}, not by lab {}\nhint: ask for it there",
-                signer.lab, lab.name
-            )),
-        },
-        Standing::Expired(signer, until) => Err(format!(
-            "its signature is by a key of lab {} that was trusted until {until}\nhint: ask the lab for a package signed with its new key",
-            signer.lab
-        )),
-        Standing::Unknown(id) => {
-            Err(format!("its signature is by the key {id}, which is not trusted\n{TRUST}"))
-        }
-        Standing::Revoked(why) => {
-            Err(format!("{why}\nhint: ask the lab for a package signed with its new key"))
-        }
-        Standing::Broken(why) => Err(format!("its signature does not hold: {why}")),
-    }
-}
-
-/// A plugin of a shipped one's name would take its place in every later run.
-fn not_shipped(name: &str, permissions: Permissions) -> Result<()> {
-    if permissions.replace_shipped || shipped::manifest(name).is_none() {
-        return Ok(());
-    }
-    let reason = "a shipped plugin has this name, and runs would use this one in its place\nhint: give yours another name, or add it with --replace-shipped";
-    Err(PluginError::refused(format!("`{name}`"), reason).into())
 }

@@ -119,13 +119,9 @@ impl Policy {
         if let Some(error) = &self.unreadable {
             return Err(Distrust::Refused(error.clone()));
         }
-        let entries: Vec<&Locked> =
-            self.locks.iter().filter_map(|(_, lock)| lock.of(name, &image.sha256)).collect();
+        let entries = self.entries(name, image);
         let locked = entries.first().copied();
-        let standing = self.standing(candidate);
-        self.no_revoked_key(standing.as_ref(), None)?;
-        // Any lock may be the one that knows the key.
-        entries.iter().try_for_each(|entry| self.no_revoked_key(standing.as_ref(), Some(entry)))?;
+        let standing = self.not_revoked(candidate, &entries)?;
         let signer = match &standing {
             Some(Standing::Trusted(signer) | Standing::Expired(signer, _)) => Some(signer.clone()),
             _ => None,
@@ -145,6 +141,45 @@ impl Policy {
         }
     }
 
+    /// What is known of where these bytes come from, by the locks and the package: source, commit, key of the signature.
+    ///
+    /// # Errors
+    /// That they must not be vouched for: a revoked key signed them, or their signature does not hold.
+    pub fn origin(&self, candidate: &Candidate, image: &Image) -> Result<Locked, Distrust> {
+        let entries = self.entries(&candidate.name, image);
+        let key = match self.not_revoked(candidate, &entries)? {
+            Some(Standing::Trusted(signer) | Standing::Expired(signer, _)) => Some(signer.fingerprint),
+            _ => None,
+        };
+        let known = |of: fn(&Locked) -> &Option<String>| entries.iter().find_map(|entry| of(entry).clone());
+        let built = candidate.manifest.as_ref().and_then(|manifest| manifest.build.commit.clone());
+        Ok(Locked {
+            source: known(|entry| &entry.source),
+            key: key.or_else(|| known(|entry| &entry.key)),
+            commit: built.or_else(|| known(|entry| &entry.commit)),
+            ..Locked::default()
+        })
+    }
+
+    /// The keys that are trusted and revoked.
+    pub fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+
+    fn entries(&self, name: &str, image: &Image) -> Vec<&Locked> {
+        let same = |entry: &&Locked| entry.sha256 == image.sha256;
+        self.locks.iter().flat_map(|(_, lock)| lock.named(name)).filter(same).collect()
+    }
+
+    /// What the signature is worth, where neither its key nor one that a lock knows is revoked.
+    fn not_revoked(&self, candidate: &Candidate, entries: &[&Locked]) -> Result<Option<Standing>, Distrust> {
+        let standing = self.standing(candidate);
+        self.no_revoked_key(standing.as_ref(), None)?;
+        // Any lock may be the one that knows the key.
+        entries.iter().try_for_each(|entry| self.no_revoked_key(standing.as_ref(), Some(entry)))?;
+        Ok(standing)
+    }
+
     /// Whatever else vouches for it: nothing by a key that is revoked, and no manifest that is not the one that was signed.
     fn no_revoked_key(&self, standing: Option<&Standing>, locked: Option<&Locked>) -> Result<(), Distrust> {
         let hint =
@@ -155,6 +190,8 @@ impl Policy {
             Some(Standing::Broken(why)) => {
                 Err(Distrust::Refused(format!("its signature does not hold: {why}")))
             }
+            // Signed anew by a key that is good, these very bytes are good again.
+            Some(Standing::Trusted(_)) => Ok(()),
             _ => match of_lock {
                 Some(revoked) => Err(Distrust::Refused(format!("{}\n{hint}", revoked.words()))),
                 None => Ok(()),

@@ -45,7 +45,7 @@ impl Hostile {
 
     /// Adds it as the program does; gives the message of the refusal.
     fn refused(&self, source: &Path) -> String {
-        let added = self.shelf().add(&source.display().to_string(), Permissions::default());
+        let added = self.shelf().add(&source.display().to_string(), Permissions::default(), &mut Vec::new());
         let error = added.err().unwrap_or_else(|| panic!("{} was added", source.display()));
         self.untouched();
         format!("{error:#}")

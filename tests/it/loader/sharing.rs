@@ -224,7 +224,7 @@ fn a_folder_with_an_index_is_a_lab() {
     }
     let folder = labs.path("lab").display().to_string();
     labs.ok(&["index", &folder]);
-    let unknown = labs.refused(&["add", "vislab:stress"]);
+    let unknown = labs.stopped(2, &["add", "vislab:stress"]);
     assert!(unknown.contains("no lab is known as `vislab`"), "{unknown}");
     labs.ok(&["trust", "add", "vislab", "--key", &old, "--index", &folder]);
     assert!(labs.ok(&["add", "vislab:stress"]).starts_with("added stress 0.1.0 ("));
@@ -266,6 +266,11 @@ fn a_folder_with_an_index_is_a_lab() {
 
 /// Serves a folder as a static web directory as long as the test lives; gives its address.
 fn serve(folder: &Path) -> String {
+    serve_and(folder, |_| {})
+}
+
+/// The same, and does something before it answers.
+fn serve_and(folder: &Path, before: impl Fn(&str) + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = format!("http://{}/", listener.local_addr().expect("bound"));
     let folder = folder.to_path_buf();
@@ -275,6 +280,7 @@ fn serve(folder: &Path) -> String {
             let length = stream.read(&mut request).unwrap_or_default();
             let line = String::from_utf8_lossy(&request[..length]).into_owned();
             let path = line.split(' ').nth(1).unwrap_or_default().trim_start_matches('/').to_owned();
+            before(&path);
             let (status, body) = match path.as_str() {
                 "away" => (String::from("302 Found\r\nLocation: http://192.0.2.1/x"), Vec::new()),
                 "endless" => (String::from("200 OK\r\nX-A: b"), vec![0; 300 << 20]),
@@ -305,11 +311,169 @@ fn a_static_web_directory_is_a_lab() {
     assert_eq!(labs.lock().plugins[0].source, Some(format!("{address}{file}")));
     assert!(labs.ok(&["add", &format!("{address}{file}")]).starts_with("added stress 0.1.0 ("));
 
-    assert!(labs.refused(&["add", &format!("{address}none.coinplugin.tar.zst")]).contains("404"));
-    assert!(labs.refused(&["add", &format!("{address}away")]).contains("hint: "));
+    assert!(labs.stopped(1, &["add", &format!("{address}none.coinplugin.tar.zst")]).contains("404"));
+    assert!(labs.stopped(1, &["add", &format!("{address}away")]).contains("leads elsewhere"));
     assert!(labs.refused(&["add", &format!("{address}endless")]).contains("too much for what it should be"));
     assert!(labs.refused(&["add", "http://plugins.example/x"]).contains("can be changed on its way"));
-    assert!(labs.refused(&["add", "https://"]).contains("not a web address"));
+    assert!(labs.stopped(2, &["add", "https://"]).contains("not a web address"));
+
+    // A lab that cannot be reached keeps nobody from asking the others; alone, it is no refusal.
+    let (other, _) = labs.key("other.key");
+    labs.ok(&["trust", "add", "alab", "--key", &other, "--index", "http://127.0.0.1:1/"]);
+    let added = plugin(&labs.sandbox, &["add", "lab:stress"]);
+    let told = text(&added.stderr);
+    assert!(
+        added.status.success() && told.contains("warning: left out: lab alab: http://127.0.0.1:1/"),
+        "{told}"
+    );
+    assert!(labs.stopped(1, &["add", "alab:stress"]).contains("cannot be fetched"));
+    // A disk that cannot be written is no fault of the plugin's either.
+    let installed = labs.path("data/coin-host/plugins");
+    fs::remove_dir_all(&installed).and_then(|()| fs::write(&installed, "no folder")).expect("written");
+    assert!(labs.stopped(1, &["add", "vislab:stress"]).contains("cannot be made"));
+}
+
+#[test]
+fn a_revocation_is_not_lost_while_a_package_is_fetched() {
+    let labs = Labs::new();
+    let ((key, secret), (old, _), (stolen, _)) =
+        (labs.key("signing.key"), labs.key("old.key"), labs.key("stolen.key"));
+    labs.pack("0.1.0", "lab", Some(&secret));
+    labs.ok(&["index", &labs.path("lab").display().to_string(), "--revoke", &old]);
+    // Somebody revokes keys while the index is on its way: one of another lab, then that of the package itself.
+    let (folder, configuration) = (labs.path("lab"), labs.path("config"));
+    let revoke = move |keys: &[String]| {
+        for key in keys {
+            let mut command = built::coin_host();
+            let revoked = command
+                .env("XDG_CONFIG_HOME", &configuration)
+                .args(["plugin", "trust", "revoke", key])
+                .output();
+            assert!(revoked.is_ok_and(|output| output.status.success()), "revoked");
+        }
+    };
+    let at_once = [stolen.clone(), key.clone()];
+    let address = serve_and(&folder, move |path| {
+        if path == "index.toml" {
+            revoke(&at_once);
+        }
+    });
+    for key in [&key, &old] {
+        labs.ok(&["trust", "add", "vislab", "--key", key, "--index", &address]);
+    }
+    labs.ok(&["trust", "add", "textlab", "--key", &stolen]);
+    let refused = plugin(&labs.sandbox, &["add", "vislab:stress"]);
+    let message = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(3), "{message}");
+    // What was learnt on the way is told although nothing was added.
+    let (told, error) = message.split_once("error: ").expect("an error");
+    assert!(
+        told.starts_with("warning: the key ") && told.contains("of lab vislab is revoked by the lab"),
+        "{message}"
+    );
+    assert!(error.contains("of lab `vislab` is revoked") && !labs.path("mark").exists(), "{message}");
+    let listed = labs.ok(&["trust", "list"]);
+    assert_eq!(listed.matches("revoked  ").count(), 3, "{listed}");
+}
+
+#[test]
+fn what_a_lab_signed_gives_way_to_that_lab_alone() {
+    let labs = Labs::new();
+    let ((key, secret), (new, new_secret), (other, other_secret)) =
+        (labs.key("signing.key"), labs.key("new.key"), labs.key("other.key"));
+    let signed = labs.pack("0.1.0", "dist", Some(&secret));
+    let unsigned = labs.pack("0.1.0", "unsigned", None);
+    let later = labs.pack("0.2.0", "unsigned", None);
+    let renewed = labs.pack("0.1.0", "renewed", Some(&new_secret));
+    let foreign = labs.pack("0.1.0", "foreign", Some(&other_secret));
+    for (lab, key) in [("vislab", &key), ("vislab", &new), ("textlab", &other)] {
+        labs.ok(&["trust", "add", lab, "--key", key]);
+    }
+    let fingerprint = |line: &str| Some(Key::parse(line).expect("a key").fingerprint());
+    labs.ok(&["add", &signed]);
+    for (package, itself) in
+        [(&unsigned, "is not signed"), (&later, "is not signed"), (&foreign, "is signed by lab textlab")]
+    {
+        let message = labs.refused(&["add", package]);
+        let expected = format!("the one that is here (0.1.0) is signed by lab vislab, this one {itself}");
+        assert!(message.contains(&expected), "{message}");
+        assert_eq!(labs.lock().plugins[0].key, fingerprint(&key), "the lock is as it was");
+    }
+    let library = labs.path("libstress.so");
+    fs::copy(built::plugin("stress"), &library).expect("copied");
+    assert!(labs.refused(&["add", &library.display().to_string()]).contains("is signed by lab vislab"));
+    // Locked again by hand, it is known who signed it and where it came from.
+    labs.ok(&["lock", "--user", "stress"]);
+    let locked = labs.lock().plugins.remove(0);
+    assert_eq!((locked.key, locked.source), (fingerprint(&key), Some(signed.clone())));
+    labs.ok(&["lock", "stress"]);
+    let project = Lock::read(&labs.path("project").join(lock::FILE)).expect("sound");
+    assert_eq!(project.plugins[0].key, fingerprint(&key));
+    // Another key of the same lab may, and whoever says so.
+    labs.ok(&["add", &renewed]);
+    assert_eq!(labs.lock().plugins[0].key, fingerprint(&new));
+    labs.ok(&["add", "--replace-signed", &foreign]);
+    labs.ok(&["add", &renewed, "--replace-signed"]);
+
+    // What a revoked key signed does not come back without its signature, nor after it was removed.
+    fs::remove_file(labs.path("project").join(lock::FILE)).expect("removed");
+    labs.ok(&["trust", "revoke", &new]);
+    for arguments in [&["add", &unsigned, "--replace-signed"][..], &["lock", "--user", "stress"]] {
+        assert!(labs.refused(arguments).contains("is revoked"));
+    }
+    labs.ok(&["remove", "stress"]);
+    assert!(labs.refused(&["add", &unsigned, "--replace-signed"]).contains("it signed these very bytes"));
+    let folder = labs.path("unsigned").join("loose");
+    fs::create_dir_all(&folder).expect("created");
+    fs::copy(labs.path("stress.marked"), folder.join("libstress.so")).expect("copied");
+    let folder = folder.display().to_string();
+    let info = labs.refused(&["info", "stress", "--plugin-dir", &folder, "--trust", "any"]);
+    assert!(info.contains("is revoked"), "{info}");
+    // Signed anew by a good key, the same bytes are good again.
+    labs.ok(&["add", &signed]);
+    labs.ok(&["info", "stress", "--plugin-dir", &folder]);
+    assert_eq!(labs.lock().plugins.len(), 1);
+}
+
+#[test]
+fn wrong_usage_ends_with_code_2() {
+    let labs = Labs::new();
+    let ((key, secret), (other, _)) = (labs.key("signing.key"), labs.key("other.key"));
+    labs.ok(&["trust", "add", "vislab", "--key", &key]);
+    labs.ok(&["trust", "add", "textlab", "--key", &other]);
+    let file = labs.sandbox.put("mine", b"text").with_file_name("mine.bin");
+    fs::write(&file, "text").expect("written");
+    let (file, source) = (file.display().to_string(), labs.path("source"));
+    fs::create_dir(&source).expect("created");
+    let source = source.display().to_string();
+    let cases: &[(&[&str], &str)] = &[
+        (&["add", "no-such-file.coinplugin.tar.zst"], "there is no no-such-file"),
+        (&["trust", "add", "Vislab", "--key", &key], "cannot be the name of a lab"),
+        (&["trust", "add", "other", "--key", "RW"], "no key is known as `RW`"),
+        (&["trust", "add", "other", "--key", &file], "not a public key"),
+        (&["trust", "add", "other", "--key", &key], "the key is that of lab `vislab`"),
+        (&["trust", "remove", "nolab"], "no lab is known as `nolab`"),
+        (&["trust", "remove", "textlab", "--key", &key], "is that of lab `vislab`, not of `textlab`"),
+        (&["trust", "revoke", "12345678"], "no key is known"),
+        (&["keygen", "--no-password", "--out", &secret], "not written over"),
+        (&["index", &source, "--revoke", "BAD"], "not a public key"),
+        (&["index", "no-such-folder"], "cannot be read"),
+        (&["pack", &source], "there is no "),
+        (&["pack", "no-such-folder"], "there is no "),
+        (&["lock", &file], "not named as a plugin's library"),
+        (&["new", "method", "No_Name"], "cannot be a plugin's name"),
+        (&["new", "method", "mine", "--path", &source], "exists already"),
+    ];
+    for (arguments, part) in cases {
+        let message = labs.stopped(2, arguments);
+        assert!(message.contains(part), "{arguments:?}: {message}");
+    }
+    assert_eq!(labs.ok(&["trust", "list"]).lines().count(), 4, "nothing was forgotten");
+    fs::write(Path::new(&source).join("plugin.toml"), "[plugin]\n").expect("written");
+    assert!(labs.refused(&["pack", &source]).contains("plugin.toml"));
+    fs::write(labs.path("config/coin-host/keys.toml"), "[").expect("written");
+    labs.stopped(2, &["trust", "list"]);
+    labs.stopped(2, &["trust", "revoke", &key]);
 }
 
 #[test]

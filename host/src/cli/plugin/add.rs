@@ -6,8 +6,6 @@ use clap::Args;
 
 use super::Search;
 use crate::cli::output::Output;
-use crate::compare::message::message;
-use crate::plugin::PluginError;
 use crate::plugin::discover::Surroundings;
 use crate::plugin::shelf::{Permissions, Shelf};
 
@@ -19,6 +17,9 @@ pub(super) struct AddCommand {
     /// Let it take the place of the shipped plugin of its name
     #[arg(long)]
     replace_shipped: bool,
+    /// Let it take the place of one that another lab signed
+    #[arg(long)]
+    replace_signed: bool,
     /// Take it over http, where anybody on the way can change it
     #[arg(long)]
     insecure_http: bool,
@@ -27,17 +28,17 @@ pub(super) struct AddCommand {
 impl AddCommand {
     pub(super) fn run(&self, output: &Output) -> anyhow::Result<ExitCode> {
         let shelf = Shelf::open(&Surroundings::of_process())?;
-        let permissions =
-            Permissions { replace_shipped: self.replace_shipped, insecure_http: self.insecure_http };
-        let added = shelf.add(&self.plugin, permissions).map_err(|error| {
-            match error.downcast_ref::<PluginError>() {
-                Some(_) => error,
-                None => PluginError::refused(self.plugin.clone(), message(&error)).into(),
-            }
-        })?;
-        for key in &added.revoked {
-            output.warning(&format!("the key {key} is revoked by the lab; it is noted down"));
+        let permissions = Permissions {
+            replace_shipped: self.replace_shipped,
+            replace_signed: self.replace_signed,
+            insecure_http: self.insecure_http,
+        };
+        let mut told = Vec::new();
+        let added = shelf.add(&self.plugin, permissions, &mut told);
+        for told in &told {
+            output.warning(told);
         }
+        let added = added?;
         output.note(
             "note: a plugin is native code that runs with your rights; add it from people you trust only",
         );

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use crate::cli::output::Output;
+use crate::config::ConfigError;
 use crate::plugin::index;
 use crate::plugin::signature::Key;
 
@@ -23,7 +24,7 @@ pub(super) struct IndexCommand {
 impl IndexCommand {
     pub(super) fn run(&self, output: &Output) -> anyhow::Result<ExitCode> {
         let revoked: Result<Vec<Key>, String> = self.revoke.iter().map(|text| Key::parse(text)).collect();
-        let index = index::of_folder(&self.folder, &revoked.map_err(anyhow::Error::msg)?)?;
+        let index = index::of_folder(&self.folder, &revoked.map_err(ConfigError::new)?)?;
         let path = self.folder.join(index::FILE);
         index.write(&path).with_context(|| format!("{} cannot be written", path.display()))?;
         for listed in &index.packages {

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::Args;
 
 use super::password;
 use crate::cli::output::Output;
+use crate::config::ConfigError;
 use crate::plugin::discover::Surroundings;
 use crate::plugin::secret;
 
@@ -28,8 +28,9 @@ impl KeygenCommand {
             Some(path) => path.clone(),
             None => {
                 let keys = Surroundings::of_process().keys();
-                keys.context("the user has no folder for keys\nhint: name a file with --out")?
-                    .with_file_name("signing.key")
+                let nowhere =
+                    || ConfigError::new("the user has no folder for keys").hint("name a file with --out");
+                keys.ok_or_else(nowhere)?.with_file_name("signing.key")
             }
         };
         let password = if self.no_password { None } else { Some(password::new()?) };

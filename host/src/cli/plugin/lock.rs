@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 
 use super::{Search, pack};
 use crate::cli::output::Output;
-use crate::plugin::discover::{Candidate, Origin, Surroundings};
+use crate::config::ConfigError;
+use crate::plugin::discover::{self, Candidate, Origin, Surroundings};
 use crate::plugin::lock::{self, Lock, Locked};
 use crate::plugin::{Catalog, shipped};
 
@@ -43,21 +44,30 @@ impl LockCommand {
                 self.plugins.iter().map(|plugin| candidate(plugin, &catalog)).collect();
             (folder, chosen?)
         };
-        std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
         let path = folder.join(lock::FILE);
-        // The lock of a build holds what was built, nothing older.
-        let mut lock =
-            if self.shipped { Lock::default() } else { Lock::read(&path).map_err(anyhow::Error::msg)? };
         // The shipped plugins are of the checkout that they were built in.
         let commit = if self.shipped { pack::build(&folder).commit } else { None };
-        for candidate in &chosen {
-            let locked = Locked { commit: commit.clone(), ..locked(candidate, &catalog, &folder)? };
-            output.note(&format!("locked {} ({})", candidate.name, locked.sha256));
-            lock.plugins.retain(|known| known.path != locked.path || known.name != locked.name);
-            lock.plugins.push(locked);
-        }
-        lock.plugins.sort_by(|a, b| (&a.name, &a.version, &a.path).cmp(&(&b.name, &b.version, &b.path)));
-        lock.write(&path)?;
+        Lock::change(&path, |lock| {
+            // The lock of a build holds what was built, nothing older.
+            if self.shipped {
+                lock.plugins.clear();
+            }
+            for candidate in &chosen {
+                let known = catalog.vouch(candidate)?;
+                let path = candidate.path.strip_prefix(&folder).unwrap_or(&candidate.path);
+                let locked = Locked {
+                    path: path.display().to_string(),
+                    commit: commit.clone().or_else(|| known.commit.clone()),
+                    ..known
+                };
+                output.note(&format!("locked {} ({})", candidate.name, locked.sha256));
+                lock.forget(catalog.keyring(), |known| {
+                    known.path == locked.path && known.name == locked.name
+                });
+                lock.put(locked);
+            }
+            Ok(())
+        })?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -89,22 +99,9 @@ fn candidate(text: &str, catalog: &Catalog) -> anyhow::Result<Candidate> {
     }
     match Candidate::at(&path) {
         Some(candidate) => Ok(candidate),
-        None => bail!(
-            "{text} is not named as a plugin's library\nhint: the plugin `a-b` is {}",
-            crate::plugin::discover::library_file("a-b")
-        ),
+        None => {
+            let hint = format!("the plugin `a-b` is {}", discover::library_file("a-b"));
+            Err(ConfigError::new(format!("{text} is not named as a plugin's library")).hint(hint).into())
+        }
     }
-}
-
-fn locked(candidate: &Candidate, catalog: &Catalog, folder: &Path) -> anyhow::Result<Locked> {
-    let image = catalog.read(candidate)?;
-    let path = candidate.path.strip_prefix(folder).unwrap_or(&candidate.path);
-    Ok(Locked {
-        name: candidate.name.clone(),
-        version: candidate.version.clone(),
-        sha256: image.sha256,
-        size: image.bytes.len() as u64,
-        path: path.display().to_string(),
-        ..Locked::default()
-    })
 }

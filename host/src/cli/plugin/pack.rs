@@ -3,15 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use anyhow::bail;
 use clap::Args;
 
 use super::password;
 use crate::cli::output::Output;
+use crate::config::ConfigError;
 use crate::plugin::discover::Candidate;
 use crate::plugin::manifest::{Build, Manifest};
 use crate::plugin::signature::Key;
-use crate::plugin::{Catalog, discover, manifest, package, secret};
+use crate::plugin::{Catalog, PluginError, discover, manifest, package, secret};
 
 #[derive(Debug, Args)]
 pub(super) struct PackCommand {
@@ -35,19 +35,17 @@ pub(super) struct PackCommand {
 impl PackCommand {
     pub(super) fn run(&self, output: &Output) -> anyhow::Result<ExitCode> {
         let path = self.folder.join(manifest::FILE);
-        let manifest = Manifest::read(&path).map_err(|error| {
-            anyhow::anyhow!(
-                "{}: {error}\nhint: a package is made from the folder of a plugin's crate",
-                path.display()
-            )
-        })?;
+        if !path.is_file() {
+            let hint = "a package is made from the folder of a plugin's crate";
+            return Err(ConfigError::new(format!("there is no {}", path.display())).hint(hint).into());
+        }
+        let manifest =
+            Manifest::read(&path).map_err(|error| PluginError::refused(path.display().to_string(), error))?;
         let name = manifest.plugin.name.clone();
         let library = self.library.clone().unwrap_or_else(|| discover::built_library(&self.folder, &name));
         if !library.is_file() {
-            bail!(
-                "there is no {}\nhint: `cargo build --release` makes it; `--library` names another",
-                library.display()
-            );
+            let hint = "`cargo build --release` makes it; `--library` names another";
+            return Err(ConfigError::new(format!("there is no {}", library.display())).hint(hint).into());
         }
         // What could not be loaded here is not given to others.
         let image = Catalog::empty().read(&Candidate::named(name, &library))?;

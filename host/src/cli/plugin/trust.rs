@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use toml::value::Datetime;
 
 use crate::cli::output::Output;
+use crate::config::ConfigError;
 use crate::plugin::discover::Surroundings;
 use crate::plugin::keyring::{self, Keyring};
 use crate::plugin::signature::Key;
@@ -73,34 +73,35 @@ struct RevokeCommand {
 
 impl TrustCommand {
     pub(super) fn run(&self, output: &Output) -> anyhow::Result<ExitCode> {
-        let path = Surroundings::of_process().keys();
-        let path = path.context("the user has no folder for keys\nhint: set XDG_CONFIG_HOME or HOME")?;
-        let mut keyring = Keyring::read(&path).map_err(anyhow::Error::msg)?;
+        let nowhere =
+            || ConfigError::new("the user has no folder for keys").hint("set XDG_CONFIG_HOME or HOME");
+        let path = Surroundings::of_process().keys().ok_or_else(nowhere)?;
         match &self.command {
-            Command::List(command) => return command.run(&keyring, output),
-            Command::Add(command) => command.run(&mut keyring, output)?,
-            Command::Remove(command) => command.run(&mut keyring, output)?,
-            Command::Revoke(command) => {
-                let key = key(&keyring, &command.key)?;
+            Command::List(command) => {
+                return command.run(&Keyring::read(&path).map_err(ConfigError::new)?, output);
+            }
+            Command::Add(command) => Keyring::change(&path, |keyring| command.run(keyring, output))?,
+            Command::Remove(command) => Keyring::change(&path, |keyring| command.run(keyring, output))?,
+            Command::Revoke(command) => Keyring::change(&path, |keyring| {
+                let key = key(keyring, &command.key)?;
                 keyring.revoke(&key, command.reason.clone());
                 output.note(&format!("revoked {} ({})", key.id(), key.fingerprint()));
-            }
+                Ok(())
+            })?,
         }
-        keyring.write(&path)?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
 /// A key by its line, its file, its id or its fingerprint.
-fn key(keyring: &Keyring, text: &str) -> anyhow::Result<Key> {
+fn key(keyring: &Keyring, text: &str) -> Result<Key, ConfigError> {
     let file = Path::new(text);
     if file.is_file() {
-        let bytes = verify::read_up_to(file, 4 << 10, "a public key")
-            .map_err(|error| anyhow::anyhow!("{text}: {error}"))?;
-        return Key::parse(&String::from_utf8_lossy(&bytes))
-            .map_err(|error| anyhow::anyhow!("{text}: {error}"));
+        let in_file = |error: String| ConfigError::new(format!("{text}: {error}"));
+        let bytes = verify::read_up_to(file, 4 << 10, "a public key").map_err(in_file)?;
+        return Key::parse(&String::from_utf8_lossy(&bytes)).map_err(in_file);
     }
-    keyring.key(text).map_err(anyhow::Error::msg)
+    keyring.key(text).map_err(ConfigError::new)
 }
 
 impl AddCommand {
@@ -112,7 +113,7 @@ impl AddCommand {
                 std::path::absolute(folder).map(|folder: PathBuf| folder.display().to_string())
             }
         });
-        keyring.trust(&self.lab, key.as_ref(), self.until, index.transpose()?).map_err(anyhow::Error::msg)?;
+        keyring.trust(&self.lab, key.as_ref(), self.until, index.transpose()?).map_err(ConfigError::new)?;
         if let Some(key) = &key {
             output.note(&format!(
                 "lab {}: trusted key {}, fingerprint {}",
@@ -129,21 +130,11 @@ impl AddCommand {
 impl RemoveCommand {
     fn run(&self, keyring: &mut Keyring, output: &Output) -> anyhow::Result<()> {
         let of_key = self.key.as_deref().map(|text| key(keyring, text)).transpose()?;
-        let Some(lab) = keyring.labs.iter_mut().find(|lab| lab.name == self.lab) else {
-            bail!("no lab is known as `{}`\nhint: `coin-host plugin trust list` shows all", self.lab)
-        };
-        match of_key {
-            Some(key) => {
-                let fingerprint = key.fingerprint();
-                lab.keys
-                    .retain(|known| keyring::fingerprint_of(&known.public).as_ref() != Some(&fingerprint));
-                output.note(&format!("lab {}: key {} is forgotten", self.lab, key.id()));
-            }
-            None => {
-                keyring.labs.retain(|lab| lab.name != self.lab);
-                output.note(&format!("lab {} is forgotten", self.lab));
-            }
-        }
+        keyring.forget(&self.lab, of_key.as_ref()).map_err(ConfigError::new)?;
+        output.note(&match of_key {
+            Some(key) => format!("lab {}: key {} is forgotten", self.lab, key.id()),
+            None => format!("lab {} is forgotten", self.lab),
+        });
         Ok(())
     }
 }
