@@ -5,6 +5,7 @@ pub mod agreement;
 pub mod arguments;
 pub mod cell_run;
 pub mod check;
+mod clock;
 pub mod content;
 pub mod environment;
 pub mod estimate;

@@ -8,6 +8,7 @@ pub mod header;
 pub mod image;
 pub mod instruction;
 pub mod manifest;
+pub mod pictures;
 pub mod preprocessor;
 pub mod preview;
 pub mod prompt;

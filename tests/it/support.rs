@@ -34,25 +34,28 @@ impl Workspace {
         command
     }
 
-    /// Runs it to its end and shows what came of it; the folder's own path is `[FOLDER]`.
+    /// Runs it to its end and shows what came of it; the folder's own path is `[FOLDER]`, that of the cache `[CACHE]`.
     pub(crate) fn run(&self, arguments: &[&str]) -> String {
-        let output = self.command(arguments).output().expect("coin-host starts");
+        let cache = crate::runs::cache();
+        let output = self.command(arguments).env("XDG_CACHE_HOME", cache).output().expect("coin-host starts");
         let text = |bytes: &[u8]| {
             let folder = self.0.path().canonicalize().expect("the folder is there");
             let text = String::from_utf8_lossy(bytes).into_owned();
             text.replace(&*folder.to_string_lossy(), "[FOLDER]")
                 .replace(&*self.0.path().to_string_lossy(), "[FOLDER]")
+                .replace(&*cache.to_string_lossy(), "[CACHE]")
         };
         shown(output.status.code(), &text(&output.stdout), &text(&output.stderr))
     }
 }
 
-/// Hides what differs from run to run: hashes, and the width of a column with paths in it.
+/// Hides what differs from run to run: hashes, how full the cache is, and the width of a column with paths in it.
 pub(crate) fn settings() -> insta::Settings {
     let mut settings = insta::Settings::clone_current();
     settings.add_filter("[0-9a-f]{64}", "[HASH]");
     settings.add_filter(r"\([0-9a-f]{12}\)", "([HASH])");
     settings.add_filter(" +  # ", "  # ");
+    settings.add_filter(r"which has [0-9.]+ [KMG]?i?B", "which has [SIZE]");
     settings
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
+use crate::compare::clock::{Clock, Lap};
 use crate::compare::event::CellEvent;
 use crate::compare::handover::{self, Beginning};
 use crate::compare::memory;
@@ -118,6 +119,7 @@ impl CellRun<'_> {
         (self.emit)(CellEvent::Finished {
             train_seconds: progress.cost.train_seconds,
             eval_seconds: progress.cost.eval_seconds,
+            picture_seconds: progress.cost.picture_seconds,
         });
         Ok(Ended::Cell(progress))
     }
@@ -153,7 +155,7 @@ impl CellRun<'_> {
             self.cell.stages[stage].iter().map(|&task| self.cell.world.tasks[task].name.as_str()).collect();
         let task = if names.len() == 1 { names[0].to_string() } else { String::from("all tasks") };
         (self.emit)(CellEvent::StageStarted { stage, task });
-        let mut clock = Instant::now();
+        let mut clock = Clock::start(self.cell.world.tasks);
         // A cell that failed in this process before may have left some.
         let handles = live_handles();
         let expected = if resumed.is_none() { self.beginning.take() } else { None };
@@ -182,15 +184,14 @@ impl CellRun<'_> {
             }
             (self.emit)(CellEvent::Step { step: report.step + 1, of: report.of, loss: report.task_loss });
             if saved.elapsed() >= every {
-                progress.cost.train_seconds += clock.elapsed().as_secs_f64();
-                clock = Instant::now();
+                trained(&mut progress.cost, clock.lap());
                 self.checkpoint(stage, Some(&running), progress, metrics)?;
                 saved = Instant::now();
             }
         }
         stage::end(&self.cell, &mut self.strategies)?;
         metrics.plugin_metrics(stage, &self.cell)?;
-        progress.cost.train_seconds += clock.elapsed().as_secs_f64();
+        trained(&mut progress.cost, clock.lap());
         let left = live_handles() - handles;
         ensure!(
             left <= 0,
@@ -206,7 +207,7 @@ impl CellRun<'_> {
     }
 
     fn answer(&mut self, stage: usize, progress: &mut Progress, metrics: &mut MetricsFile) -> Result<()> {
-        let clock = Instant::now();
+        let mut clock = Clock::start(self.cell.world.tasks);
         // The same whether the stage was just trained or read back.
         self.cell.position.set(Position { stage, ..Position::default() });
         self.hooks(Hook::BeforeEval)?;
@@ -259,7 +260,9 @@ impl CellRun<'_> {
         }
         self.hooks(Hook::AfterEval)?;
         metrics.plugin_metrics(stage, &self.cell)?;
-        progress.cost.eval_seconds += clock.elapsed().as_secs_f64();
+        let lap = clock.lap();
+        progress.cost.eval_seconds += lap.own;
+        progress.cost.picture_seconds += lap.pictures;
         Ok(())
     }
 
@@ -319,6 +322,11 @@ impl CellRun<'_> {
             progress,
         )
     }
+}
+
+fn trained(cost: &mut Cost, lap: Lap) {
+    cost.train_seconds += lap.own;
+    cost.picture_seconds += lap.pictures;
 }
 
 fn checkpoint_every() -> Duration {

@@ -265,7 +265,8 @@ mod tests {
         estimate.observe("a", &answered(10), seconds(6.0));
         assert_eq!(estimate.remaining().map(|left| left.time), Some(seconds(5.0)));
         assert_eq!(estimate.fraction(), 0.75);
-        estimate.observe("a", &CellEvent::Finished { train_seconds: 1.0, eval_seconds: 1.0 }, seconds(7.0));
+        let finished = CellEvent::Finished { train_seconds: 1.0, eval_seconds: 1.0, picture_seconds: 0.0 };
+        estimate.observe("a", &finished, seconds(7.0));
         assert_eq!(estimate.fraction(), 1.0);
         assert_eq!(estimate.remaining().map(|left| left.time), Some(Duration::ZERO));
     }

@@ -22,7 +22,7 @@ pub enum CellEvent {
     /// A task is answered and scored by the run's first scorer, in percent.
     Evaluated { stage: Option<usize>, task: String, score: f64 },
     /// The cell is done.
-    Finished { train_seconds: f64, eval_seconds: f64 },
+    Finished { train_seconds: f64, eval_seconds: f64, picture_seconds: f64 },
     /// The cell cannot go on; others do.
     Failed { message: String },
 }
@@ -78,7 +78,7 @@ mod tests {
             CellEvent::Step { step: 3, of: 80, loss: 0.1 + 0.2 },
             CellEvent::Answered { stage: None, task: "gqa".into(), done: 64, of: 150 },
             CellEvent::Evaluated { stage: Some(2), task: "gqa".into(), score: 41.5 },
-            CellEvent::Finished { train_seconds: 1.0, eval_seconds: 2.5 },
+            CellEvent::Finished { train_seconds: 1.0, eval_seconds: 2.5, picture_seconds: 0.5 },
             CellEvent::Failed { message: "out of\nmemory".into() },
         ];
         for event in events {

@@ -170,7 +170,11 @@ mod tests {
             (5, "lora/coin/0", score(Some(0), "gqa", 41.25)),
             (5, "lora/coin/0", score(Some(0), "vizwiz", 0.0)),
             (6, "moelora/coin/0", CellEvent::Failed { message: "no memory".into() }),
-            (90, "lora/coin/0", CellEvent::Finished { train_seconds: 65.0, eval_seconds: 20.4 }),
+            (
+                90,
+                "lora/coin/0",
+                CellEvent::Finished { train_seconds: 65.0, eval_seconds: 20.4, picture_seconds: 3.0 },
+            ),
         ]
     }
 
@@ -187,7 +191,7 @@ mod tests {
             "lora/coin/0: stage 1/2, training on gqa\n\
              lora/coin/0: stage 1/2, gqa 41.2 (about 12 s left)\n\
              moelora/coin/0: failed: no memory\n\
-             lora/coin/0: done, 1 min 05 s training, 20 s evaluating\n"
+             lora/coin/0: done, 1 min 05 s training, 20 s evaluating, 3 s for pictures\n"
         );
         assert_eq!(progress.grid.total(Duration::from_secs(90)), "2 of 2 cells, 1 failed, 1 min 30 s gone");
     }

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use coin_plugin_api::Split;
 
 use crate::compare::cell_run::{CellRun, Ended, Progress, scored};
+use crate::compare::clock::{Clock, Lap};
 use crate::compare::content;
 use crate::compare::event::{CellEvent, Line};
 use crate::compare::message::message;
@@ -17,7 +18,7 @@ use crate::compare::protocol::{Checked, FeatureSize, Inputs, Refusal, Reply, Req
 use crate::compare::recipe::Recipe;
 use crate::compare::stop::Stop;
 use crate::compare::test_records;
-use crate::compare::world::{self, Parts, Shelf};
+use crate::compare::world::{self, Parts, Shelf, feature_folder};
 use crate::config::{Location, RunConfig, StackEntry, Task as Configured};
 use crate::data::feature_cache::entry_bytes;
 use crate::data::task::Task;
@@ -125,7 +126,7 @@ fn notes(config: &RunConfig, parts: &Parts) -> Result<Vec<String>> {
 
 fn features(config: &RunConfig, parts: &Parts) -> Result<Option<FeatureSize>> {
     let backbone = &config.backbone;
-    let Some((folder, gib)) = backbone.feature_cache.clone().zip(backbone.feature_cache_gib) else {
+    let Some((location, gib)) = backbone.feature_cache.as_ref().zip(backbone.feature_cache_gib) else {
         return Ok(None);
     };
     let mut pictures = 0;
@@ -142,7 +143,7 @@ fn features(config: &RunConfig, parts: &Parts) -> Result<Option<FeatureSize>> {
     let held =
         parts.tasks.first().and_then(|task| task.feature_cache.as_ref()).map_or(0, |cache| cache.held());
     Ok(Some(FeatureSize {
-        folder,
+        folder: feature_folder(location)?,
         pictures: pictures as u64,
         bytes: entry_bytes(parts.backbone.config(), element),
         held,
@@ -321,7 +322,7 @@ fn zero_shot(
     folder: &Path,
     emit: &mut dyn FnMut(CellEvent),
 ) -> Result<Reply> {
-    let clock = std::time::Instant::now();
+    let mut clock = Clock::start(world.tasks);
     let evaluation = &world.config.evaluation;
     let engine = Engine {
         backbone: world.backbone,
@@ -378,7 +379,8 @@ fn zero_shot(
         let score = parts.scorers.first().map_or(0.0, |scorer| answering::percent(&answers, scorer.name()));
         emit(CellEvent::Evaluated { stage: None, task: task.name.clone(), score });
     }
-    emit(CellEvent::Finished { train_seconds: 0.0, eval_seconds: clock.elapsed().as_secs_f64() });
+    let Lap { own, pictures } = clock.lap();
+    emit(CellEvent::Finished { train_seconds: 0.0, eval_seconds: own, picture_seconds: pictures });
     Ok(Reply::ZeroShot { references, notes })
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use coin_plugin_api::{DatasetDescription, Record, Split};
@@ -104,10 +104,24 @@ pub fn tasks(config: &RunConfig, backbone: &Backbone, shelf: &mut Shelf) -> Resu
 }
 
 /// The cache on disk, if the configuration names one.
-pub(super) fn feature_cache(config: &RunConfig, backbone: &Backbone) -> Result<Option<Rc<FeatureCache>>> {
-    let Some(folder) = &config.backbone.feature_cache else { return Ok(None) };
+pub(super) fn feature_cache(config: &RunConfig, backbone: &Backbone) -> Result<Option<Arc<FeatureCache>>> {
+    let Some(location) = &config.backbone.feature_cache else { return Ok(None) };
     let most = config.backbone.feature_cache_gib.unwrap_or(0.0) * f64::from(1 << 30);
-    Ok(Some(Rc::new(FeatureCache::open(folder, most as u64, backbone)?)))
+    Ok(Some(Arc::new(FeatureCache::open(&feature_folder(location)?, most as u64, backbone)?)))
+}
+
+/// The folder of the cache.
+pub(super) fn feature_folder(location: &Location) -> Result<PathBuf> {
+    match location {
+        Location::Folder(folder) => Ok(folder.clone()),
+        Location::Builtin(name) => {
+            ensure!(
+                name == "features",
+                "`feature_cache` in `[backbone]`: no built-in folder is named `{name}`\nhint: use builtin:features, or a folder"
+            );
+            Ok(cache().join("features"))
+        }
+    }
 }
 
 /// Opens the dataset of a task.
@@ -191,7 +205,7 @@ pub fn root(location: &Location) -> Result<PathBuf> {
     }
 }
 
-/// Where generated data is kept between runs.
+/// Where what can be made again is kept between runs.
 fn cache() -> PathBuf {
     let from = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     from("XDG_CACHE_HOME")

@@ -142,7 +142,7 @@ impl Resolver<'_> {
                 .map(|path| self.absolute("backbone.vision_tower", Path::new(path)))
                 .transpose()?,
             feature_cache: (raw.feature_cache.as_deref())
-                .map(|path| self.absolute("backbone.feature_cache", Path::new(path)))
+                .map(|path| self.location("backbone.feature_cache", path))
                 .transpose()?,
             feature_cache_gib: raw.feature_cache.as_ref().map(|_| raw.feature_cache_gib.unwrap_or(100.0)),
             shape: raw.shape,

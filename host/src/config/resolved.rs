@@ -88,7 +88,7 @@ pub struct Backbone {
     pub vision_tower: Option<PathBuf>,
     /// Folder that keeps vision features between runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub feature_cache: Option<PathBuf>,
+    pub feature_cache: Option<Location>,
     /// What it may grow to, in GiB; given where it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub feature_cache_gib: Option<f64>,

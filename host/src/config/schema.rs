@@ -117,9 +117,9 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "backbone.feature_cache",
-        Path,
+        Form("a folder or `builtin:features`"),
         Words("none"),
-        "Folder that keeps the frozen tower's features of every picture for later runs, by content: picture, tower, preparation, machine. No result depends on it, it may be removed at any time, and `compare` says how large it will get.",
+        "Folder that keeps the frozen tower's features of every picture for later runs, by content: picture, tower, preparation, machine. No result depends on it, it may be removed at any time, and `compare` says how large it will get. `builtin:features` is a folder among the user's cached files.",
     ),
     key(
         "backbone.feature_cache_gib",

@@ -305,7 +305,7 @@ fn the_quickstart_runs_four_methods_on_eight_tasks() {
     assert_eq!(config.protocol.replay_samples_per_task, 64);
     assert_eq!(
         loaded.origins.of("training.steps"),
-        &Origin::File { file: "embedded quickstart.toml".into(), line: 17 }
+        &Origin::File { file: "embedded quickstart.toml".into(), line: 19 }
     );
 }
 

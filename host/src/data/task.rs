@@ -1,19 +1,19 @@
 //! A task as a cell sees it: samples made from records, and the frozen vision features of their pictures.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
-use std::path::{Component, Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use coin_plugin_api::{Record, Split};
-use rayon::prelude::*;
 use tch::Tensor;
 
 use crate::data::feature_cache::FeatureCache;
-use crate::data::image::{Limits, Transform, decode};
 pub use crate::data::instruction::Instruction;
 use crate::data::instruction::Place;
+pub use crate::data::pictures::Pictures;
+use crate::data::pictures::{Prepared, Reader};
 use crate::data::prompt::{Example, Prompter};
 use crate::data::source::Source;
 use crate::eval::scorer::{Metric, Reference, Scorer, score};
@@ -33,19 +33,13 @@ pub struct Task {
     pub max_new_tokens: usize,
     pub source: Box<dyn Source>,
     pub instruction: Instruction,
-    pub pictures: Pictures,
+    pub pictures: Arc<Pictures>,
     /// Keeps features beyond this process.
-    pub feature_cache: Option<Rc<FeatureCache>>,
+    pub feature_cache: Option<Arc<FeatureCache>>,
+    reader: Reader,
     /// `[N, d_v]` by path.
     features: RefCell<HashMap<String, Tensor>>,
-}
-
-/// Where a task's pictures are, and how they become a tower's input.
-pub struct Pictures {
-    pub root: PathBuf,
-    pub transform: Transform,
-    /// Every picture is grey: shows what a task asks of the eyes.
-    pub blank: bool,
+    picture_seconds: Cell<f64>,
 }
 
 /// A training sample.
@@ -79,9 +73,11 @@ impl Task {
             max_new_tokens,
             source,
             instruction,
-            pictures,
+            pictures: Arc::new(pictures),
             feature_cache: None,
+            reader: Reader::default(),
             features: RefCell::new(HashMap::new()),
+            picture_seconds: Cell::new(0.0),
         }
     }
 
@@ -162,29 +158,38 @@ impl Task {
 
     /// Makes sure that the vision features of these pictures are there. Pictures are decoded on rayon threads.
     pub fn see<'a>(&self, backbone: &Backbone, images: impl IntoIterator<Item = &'a str>) -> Result<()> {
-        let wanted: BTreeSet<&str> = images.into_iter().collect();
-        let missing: Vec<String> = {
+        let clock = Instant::now();
+        let seen = self.see_all(backbone, images.into_iter().collect());
+        self.picture_seconds.set(self.picture_seconds.get() + clock.elapsed().as_secs_f64());
+        seen
+    }
+
+    /// Wall time spent in [`Task::see`].
+    pub fn picture_seconds(&self) -> f64 {
+        self.picture_seconds.get()
+    }
+
+    fn see_all(&self, backbone: &Backbone, wanted: BTreeSet<&str>) -> Result<()> {
+        let missing: Vec<&str> = wanted.iter().copied().filter(|image| !self.is_known(image)).collect();
+        if !missing.is_empty() {
             let mut known = self.features.borrow_mut();
             let held: usize =
                 known.values().map(|features| features.numel() * features.kind().elt_size_in_bytes()).sum();
             if held > FEATURES_KEPT {
                 known.retain(|image, _| wanted.contains(image.as_str()));
             }
-            wanted.iter().filter(|image| !known.contains_key(**image)).map(ToString::to_string).collect()
-        };
-        let pictures = &self.pictures;
-        for paths in missing.chunks(DECODED_TOGETHER) {
-            let cache = self.feature_cache.as_deref();
-            let prepared: Vec<Prepared> = paths
-                .par_iter()
-                .map(|path| pictures.prepare(path, cache))
-                .collect::<Result<_>>()
-                .with_context(|| format!("task {}", self.name))?;
-            let side = i64::from(pictures.transform.size);
+        }
+        let cache = self.feature_cache.as_ref();
+        let mut parts = missing.chunks(DECODED_TOGETHER).peekable();
+        while let Some(paths) = parts.next() {
+            let prepared = self.reader.prepared(paths, &self.pictures, cache);
+            let prepared = prepared.with_context(|| format!("task {}", self.name))?;
+            self.expect(parts.peek().into_iter().flat_map(|part| part.iter().copied()));
             for (path, prepared) in paths.iter().zip(prepared) {
                 let features = match prepared {
                     Prepared::Seen(features) => features,
                     Prepared::Pixels { values, key } => {
+                        let side = i64::from(self.pictures.transform.size);
                         // One by one: in a batch the last bits depend on its size, and so on what was seen before.
                         let picture = Tensor::f_from_slice(&values)?.f_view([1, 3, side, side])?;
                         let features = backbone.image_features(&picture)?.f_get(0)?;
@@ -194,10 +199,20 @@ impl Task {
                         features
                     }
                 };
-                self.features.borrow_mut().insert(path.clone(), features);
+                self.features.borrow_mut().insert((*path).to_string(), features);
             }
         }
         Ok(())
+    }
+
+    /// Has the pictures read that are to be seen next: on rayon threads, while this one does something else.
+    pub fn expect<'a>(&self, images: impl IntoIterator<Item = &'a str>) {
+        let paths = images.into_iter().filter(|image| !self.is_known(image)).collect();
+        self.reader.expect(&paths, &self.pictures, self.feature_cache.as_ref());
+    }
+
+    fn is_known(&self, image: &str) -> bool {
+        self.features.borrow().contains_key(image)
     }
 
     /// Forgets what was seen, so that the next batch costs what the first one did.
@@ -239,56 +254,5 @@ impl Task {
             at = end;
         }
         Ok(records.into_iter().flatten().collect())
-    }
-}
-
-/// What a picture is before the tower sees it.
-enum Prepared {
-    /// The tower saw it in an earlier run.
-    Seen(Tensor),
-    /// `[3, size, size]`, and under which name its features are to be kept.
-    Pixels { values: Vec<f32>, key: Option<String> },
-}
-
-impl Pictures {
-    /// A picture below the root as the tower takes it, `[3, size, size]`.
-    pub fn pixels(&self, path: &str) -> Result<Vec<f32>> {
-        self.decoded(path, &self.bytes(path)?)
-    }
-
-    fn prepare(&self, path: &str, cache: Option<&FeatureCache>) -> Result<Prepared> {
-        let bytes = self.bytes(path)?;
-        let key = cache.map(|cache| cache.key(&bytes, &self.transform, self.blank)).transpose()?;
-        if let Some(seen) = cache.zip(key.as_deref()).and_then(|(cache, key)| cache.read(key)) {
-            return Ok(Prepared::Seen(seen));
-        }
-        Ok(Prepared::Pixels { values: self.decoded(path, &bytes)?, key })
-    }
-
-    /// A picture's file.
-    fn bytes(&self, path: &str) -> Result<Vec<u8>> {
-        let within = Path::new(path);
-        let climbs = within.is_absolute() || within.components().any(|part| part == Component::ParentDir);
-        ensure!(
-            !climbs,
-            "image path `{path}` leaves the image root\nhint: paths in the annotation files are relative to it"
-        );
-        let full = self.root.join(within);
-        std::fs::read(&full).with_context(|| {
-            format!(
-                "image `{}` cannot be read\nhint: paths of pictures are relative to the image root, {}",
-                full.display(),
-                self.root.display()
-            )
-        })
-    }
-
-    fn decoded(&self, path: &str, bytes: &[u8]) -> Result<Vec<f32>> {
-        let name = self.root.join(path).display().to_string();
-        let mut picture = decode(bytes, &name, Limits::default())?.to_rgb8();
-        if self.blank {
-            picture.pixels_mut().for_each(|pixel| *pixel = image::Rgb([128, 128, 128]));
-        }
-        self.transform.apply(&picture)
     }
 }

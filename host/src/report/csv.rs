@@ -24,6 +24,7 @@ pub fn cells(results: &Results) -> String {
         "stored_bytes",
         "train_seconds",
         "eval_seconds",
+        "picture_seconds",
         "peak_memory_bytes",
         "error",
     ]);
@@ -51,6 +52,7 @@ pub fn cells(results: &Results) -> String {
             fields.push(cell.cost.stored_bytes.to_string());
             fields.push(cell.cost.train_seconds.to_string());
             fields.push(cell.cost.eval_seconds.to_string());
+            fields.push(cell.cost.picture_seconds.to_string());
             fields.push(cell.cost.peak_memory_bytes.to_string());
             fields.push(cell.error.clone().unwrap_or_default());
             out.push_str(&line(&fields));

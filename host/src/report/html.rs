@@ -181,8 +181,18 @@ fn colour(score: Option<f64>) -> String {
 }
 
 fn runs(results: &Results) -> Grid {
-    let header =
-        ["run", "status", "params", "stored", "replay", "extra rows", "training", "evaluation", "memory"];
+    let header = [
+        "run",
+        "status",
+        "params",
+        "stored",
+        "replay",
+        "extra rows",
+        "training",
+        "evaluation",
+        "pictures",
+        "memory",
+    ];
     let has_flips = results.cells.iter().any(|cell| cell.flips.is_some());
     let row = |cell: &CellResult| {
         let cost = &cell.cost;
@@ -195,6 +205,7 @@ fn runs(results: &Results) -> Grid {
             cost.extra_rows.to_string(),
             format::duration(cost.train_seconds),
             format::duration(cost.eval_seconds),
+            format::duration(cost.picture_seconds),
             format::bytes(cost.peak_memory_bytes as f64),
         ];
         if has_flips {

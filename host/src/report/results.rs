@@ -150,10 +150,12 @@ pub struct Cost {
     pub trainable_parameters: u64,
     /// Size of everything carried from stage to stage: registered tensors, plugin state, replay buffer.
     pub stored_bytes: u64,
-    /// Wall time spent in training.
+    /// Wall time spent in training, `picture_seconds` apart.
     pub train_seconds: f64,
-    /// Wall time spent in answering and scoring.
+    /// Wall time spent in answering and scoring, `picture_seconds` apart.
     pub eval_seconds: f64,
+    /// Wall time spent on reading pictures and on their frozen vision features, which a cell before may have left behind.
+    pub picture_seconds: f64,
     /// Peak memory of the cell.
     pub peak_memory_bytes: u64,
     /// The replay buffer's part of `stored_bytes`.

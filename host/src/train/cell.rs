@@ -252,18 +252,21 @@ impl<'a> Cell<'a> {
         config.training.accumulate_of(task)
     }
 
+    /// Has the pictures of the samples read that make the next batch.
+    pub fn expect(&self, references: &[u64]) -> Result<()> {
+        let samples = self.samples(references)?;
+        for (task, images) in images(references, &samples) {
+            self.world.tasks[task].expect(images);
+        }
+        Ok(())
+    }
+
     /// A training batch of these samples.
     pub fn batch(&self, references: &[u64]) -> Result<TrainingBatch> {
         ensure!(!references.is_empty(), "a batch needs at least one sample");
         let samples = self.samples(references)?;
         let mut features: Vec<Option<Tensor>> = Vec::with_capacity(samples.len());
-        let mut wanted: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
-        for (reference, sample) in references.iter().zip(&samples) {
-            if let Some(image) = &sample.image {
-                wanted.entry(Cell::resolve(*reference).0).or_default().push(image);
-            }
-        }
-        for (task, images) in wanted {
+        for (task, images) in images(references, &samples) {
             self.world.tasks[task].see(self.world.backbone, images)?;
         }
         for (reference, sample) in references.iter().zip(&samples) {
@@ -323,4 +326,15 @@ impl<'a> Cell<'a> {
     pub fn plugin(&self, entry: usize) -> &str {
         self.entries.get(entry).map_or("host", |entry| entry.plugin.as_str())
     }
+}
+
+/// The pictures of samples, by task.
+fn images<'a>(references: &[u64], samples: &'a [Rc<Sample>]) -> BTreeMap<usize, Vec<&'a str>> {
+    let mut images: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
+    for (reference, sample) in references.iter().zip(samples) {
+        if let Some(image) = &sample.image {
+            images.entry(Cell::resolve(*reference).0).or_default().push(image);
+        }
+    }
+    images
 }

@@ -162,6 +162,7 @@ pub fn step(cell: &Cell, strategies: &mut Strategies, running: &mut Running) -> 
         let rows = compose(cell, strategies, &fresh, &mut report)?;
         let samples: Vec<u64> = rows.iter().map(|row| row.sample).collect();
         let batch = Rc::new(cell.batch(&samples)?);
+        expect_pictures(cell, running, micro_batch + 1)?;
         let forward = cell.trained_forward(&samples, &batch, Purpose::Train)?;
         let task_loss = cell.task_loss(&forward.logits, &batch)?;
         let pass = || Pass { batch: &batch, rows: &rows, logits: &forward.logits, task_loss: &task_loss };
@@ -204,6 +205,16 @@ pub fn step(cell: &Cell, strategies: &mut Strategies, running: &mut Running) -> 
     }
     running.step += 1;
     Ok(report)
+}
+
+/// Has the pictures of the next batch read while this one is computed.
+fn expect_pictures(cell: &Cell, running: &Running, micro_batch: usize) -> Result<()> {
+    let accumulate = cell.accumulate(cell.position.get().stage);
+    let (step, micro_batch) = (running.step + micro_batch / accumulate, micro_batch % accumulate);
+    if step < running.plan.steps {
+        cell.expect(&running.plan.batch(cell, step, micro_batch)?)?;
+    }
+    Ok(())
 }
 
 /// Drops the gradients of all tensors: those that the last segment did not train still have some.

@@ -85,7 +85,7 @@ impl Source for First {
 
 fn shortened(task: Task) -> Task {
     let Task { name, metric, max_new_tokens, source, instruction, pictures, .. } = task;
-    Task::new(name, metric, max_new_tokens, Box::new(First(source)), instruction, pictures)
+    Task::new(name, metric, max_new_tokens, Box::new(First(source)), instruction, (*pictures).clone())
 }
 
 /// Lends a world to a test, with some keys set, the stack to train in it, and what loads its plugins.

@@ -76,13 +76,12 @@ impl Grid {
                 let stage = stage.map_or(0, |stage| stage + 1);
                 own.then(|| format!("{cell}: stage {stage}/{stages}, {task} {score:.1} ({})", self.left()))
             }
-            CellEvent::Finished { train_seconds, eval_seconds } => {
+            CellEvent::Finished { train_seconds, eval_seconds, picture_seconds } => {
                 self.running.remove(cell);
                 self.finished += 1;
-                let (train, eval) =
-                    (Duration::try_from_secs_f64(*train_seconds), Duration::try_from_secs_f64(*eval_seconds));
-                let (train, eval) = (train.unwrap_or_default(), eval.unwrap_or_default());
-                Some(format!("{cell}: done, {} training, {} evaluating", time(train), time(eval)))
+                let [train, eval, pictures] = [train_seconds, eval_seconds, picture_seconds]
+                    .map(|seconds| time(Duration::try_from_secs_f64(*seconds).unwrap_or_default()));
+                Some(format!("{cell}: done, {train} training, {eval} evaluating, {pictures} for pictures"))
             }
             CellEvent::Failed { message } => {
                 self.running.remove(cell);
