@@ -223,8 +223,9 @@ impl CompareCommand {
             return Ok(ExitCode::SUCCESS);
         }
         let checked = compare::check(arguments);
-        if let Some(features) = checked.as_ref().ok().and_then(|checked| checked.features.as_ref()) {
-            output.note(&features.to_string());
+        if let Ok(checked) = &checked {
+            checked.features.iter().for_each(|features| output.note(&features.to_string()));
+            checked.notes.iter().for_each(|note| output.note(note));
         }
         if self.json {
             let refusals = match &checked {

@@ -54,7 +54,7 @@ pub struct Checked {
     pub inputs: Inputs,
     /// Where picture features are kept on disk.
     pub features: Option<FeatureSize>,
-    /// What a person should know of the tasks.
+    /// What a person should know of tasks and plugins.
     pub notes: Vec<String>,
 }
 
@@ -66,12 +66,13 @@ pub fn check(arguments: &CompareArguments) -> Result<Checked> {
     environment::check_device(arguments.config.backbone.device)?;
     let mut config = arguments.config.clone();
     let mut checker = Checker::new(arguments)?;
-    let protocol::Checked { mut refusals, mut plugins, inputs, features, notes } = checker.ask(None)?;
+    let protocol::Checked { mut refusals, mut plugins, inputs, features, mut notes } = checker.ask(None)?;
     if refusals.is_empty() {
         for method in methods(&config) {
             let found = checker.ask(Some(&method))?;
             refusals.extend(found.refusals);
             plugins.extend(found.plugins);
+            notes.extend(found.notes.into_iter().filter(|note| !notes.contains(note)).collect::<Vec<_>>());
         }
     }
     if !refusals.is_empty() {

@@ -103,7 +103,8 @@ fn check(config: &RunConfig, shelf: &mut Shelf, parts: &mut Option<Parts>, metho
         let recipe = recipe.with_context(|| format!("no method is named `{name}`"))?;
         recipe.build(&world, shelf, 0, stages_in_order(config))?;
         let plugins = vec![(name.to_string(), uses(config, shelf, recipe.stack))];
-        Ok(Checked { plugins, ..Checked::default() })
+        let notes = recipe.stack.iter().filter_map(|entry| shelf.note(&entry.plugin)).collect();
+        Ok(Checked { plugins, notes, ..Checked::default() })
     });
     Reply::Checked(found.unwrap_or_else(|error| {
         let refusal =
@@ -112,7 +113,6 @@ fn check(config: &RunConfig, shelf: &mut Shelf, parts: &mut Option<Parts>, metho
     }))
 }
 
-/// What a cache on disk will take: every record may have a picture of its own.
 /// What a person should know of the tests before they are scored. The embedded stand-ins are what they are.
 fn notes(config: &RunConfig, parts: &Parts) -> Result<Vec<String>> {
     let mut notes = Vec::new();
@@ -124,6 +124,7 @@ fn notes(config: &RunConfig, parts: &Parts) -> Result<Vec<String>> {
     Ok(notes)
 }
 
+/// What a cache on disk will take: every record may have a picture of its own.
 fn features(config: &RunConfig, parts: &Parts) -> Result<Option<FeatureSize>> {
     let backbone = &config.backbone;
     let Some((location, gib)) = backbone.feature_cache.as_ref().zip(backbone.feature_cache_gib) else {

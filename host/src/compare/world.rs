@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use coin_plugin_api::{DatasetDescription, Record, Split};
+use sha2::Digest as _;
 use tch::{Device, Kind};
 
 use crate::config::{self, Dtype, Location, RunConfig};
@@ -15,7 +16,9 @@ use crate::data::prompt::{Prompter, Template};
 use crate::data::source::Source;
 use crate::data::task::{Instruction, Pictures, Task};
 use crate::eval::scorer::{Metric, Scorer};
+use crate::files;
 use crate::model::{Backbone, Checkpoint, Tokenizer};
+use crate::plugin::discover::{Candidate, is_cargo_profile};
 use crate::plugin::{Catalog, Dataset, Plugin, PluginError};
 use crate::quickstart;
 
@@ -262,6 +265,22 @@ impl Shelf {
         let plugin = self.catalog.load(name)?;
         self.loaded.insert(name.to_string(), plugin.clone());
         Ok(plugin)
+    }
+
+    /// What a person should know who has just built a plugin that another one hides.
+    pub fn note(&self, name: &str) -> Option<String> {
+        let (used, hidden) = self.catalog.find(name).ok()?;
+        // Libraries of tests are in a folder of the profile's.
+        let is_build = |other: &&&Candidate| other.path.ancestors().skip(1).take(2).any(is_cargo_profile);
+        let other = hidden.iter().find(is_build)?;
+        let sum = |candidate: &Candidate| files::sha256(&candidate.path).ok().map(|(_, hash)| hash.finalize());
+        (sum(used)? != sum(other)?).then(|| {
+            format!(
+                "note: {name}: {} is used and not {}, which was built from other code; `coin-host plugin remove {name}` lets the build be used",
+                used.path.display(),
+                other.path.display()
+            )
+        })
     }
 }
 

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::sandbox::{Sandbox, harmless, plugin, text};
-use crate::built;
+use super::sandbox::{Sandbox, alone, harmless, plugin, text};
+use crate::{built, runs};
 
 /// LoRA under another name than the shipped one, so that only the added one can answer.
 fn pack(sandbox: &Sandbox, arguments: &[&str]) -> PathBuf {
@@ -82,6 +82,29 @@ fn a_folder_and_a_bare_library_are_added_too() {
     assert!(added.status.success(), "{}", text(&added.stderr));
     let verified = plugin(&sandbox, &["verify", "ewc"]);
     assert!(text(&verified.stdout).contains("locked"), "{}", text(&verified.stdout));
+}
+
+#[test]
+fn a_comparison_says_that_an_added_plugin_hides_another_build() {
+    let sandbox = Sandbox::new();
+    let built = fs::read(built::plugin("ewc")).expect("it was built");
+    let mut older = built.clone();
+    older[harmless(&built)] ^= 1;
+    let planned = || {
+        let mut command = built::coin_host();
+        let command = alone(&mut command, &sandbox).env("XDG_CACHE_HOME", runs::cache());
+        command.args(["compare", "--dry-run", "--methods", "lora-ewc"]).output().expect("coin-host starts")
+    };
+    let note = "libewc.so is used and not ";
+    for (bytes, hides_another) in [(&older, true), (&built, false)] {
+        let library = sandbox.put("ewc", bytes).display().to_string();
+        let added = plugin(&sandbox, &["add", "--replace-shipped", &library]);
+        assert!(added.status.success(), "{}", text(&added.stderr));
+        let output = planned();
+        let stderr = text(&output.stderr);
+        assert!(output.status.success(), "{stderr}");
+        assert_eq!(stderr.contains(note), hides_another, "{stderr}");
+    }
 }
 
 #[test]
