@@ -207,7 +207,7 @@ fn example(kind: Kind, name: &str) -> String {
             "# A task of a comparison: put this into its file, and `mine` into its order.\n[tasks.mine]\ndataset = \"{name}/table\"\nroot = \"data/mine\"\n"
         ),
         _ => format!(
-            "# A method of a comparison: `coin-host compare --methods lora,{name}.toml` puts it beside LoRA.\nstack = [{{ plugin = \"{name}\", r = 8 }}]\n"
+            "# A method of a comparison: `coin-host compare --methods lora,{name}.toml` puts it beside LoRA,\n# with the rank of the quickstart's.\nstack = [{{ plugin = \"{name}\", r = 16, lora_alpha = 32 }}]\n"
         ),
     }
 }
@@ -228,8 +228,13 @@ fn readme(kind: Kind, name: &str, member: bool) -> String {
     let lock =
         if member { String::new() } else { format!("coin-host plugin add target/release/{library}\n") };
     format!(
-        "# {name}\n\nA plugin for coin-host.\n\n```\n{build}\ncargo test{}\n{lock}{run}\n```\n\n`src/lib.rs` is the whole plugin; its tests run on a recording host, without libtorch. `plugin.toml` says what it is without being\nloaded: keep name, version and needs the same as in the code.\n",
-        if member { format!(" --release -p coin-plugin-{name}") } else { String::new() }
+        "# {name}\n\nA plugin for coin-host.\n\n```\n{build}\ncargo test{}\n{lock}{run}\n```\n\n`src/lib.rs` is the whole plugin; its tests run on a recording host, without libtorch. `plugin.toml` says what it is without being\nloaded: keep name, version and needs the same as in the code.{}\n",
+        if member { format!(" --release -p coin-plugin-{name}") } else { String::new() },
+        if member {
+            ""
+        } else {
+            "\n\n`plugin add` copies the library: after each build add it again, or the copy goes on being used."
+        }
     )
 }
 
