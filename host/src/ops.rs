@@ -27,6 +27,7 @@ pub use context::{enter, with};
 pub use create::{compute_device, set_compute_device};
 pub use handle::{HandleCount, lend, live_handles, set_grad_enabled, take, take_optional};
 pub use log::set_log_sink;
+pub(crate) use log::set_log_speaker;
 pub use reduce::all_finite;
 pub use services::{Services, Unavailable};
 pub use table::host;

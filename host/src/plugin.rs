@@ -17,6 +17,7 @@ mod error;
 pub mod fetch;
 mod given;
 mod guard;
+mod held;
 pub mod hook;
 pub mod index;
 pub mod keyring;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use abi_stable::sabi_trait::TD_Opaque;
-use abi_stable::std_types::{ROption, RSlice, RStr, RString, RVec};
+use abi_stable::std_types::{RErr, ROption, RSlice, RStr, RString, RVec};
 
 use crate::abi::{
     AdapterBox, ApiResult, Context, DatasetBox, RawAdapter, RawAdapter_TO, RawDataset, RawDataset_TO,
@@ -14,12 +14,46 @@ use crate::adapter::{Adapter, PrefixPlace};
 use crate::dataset::{Dataset, Record, Split};
 use crate::error::{Error, Result};
 use crate::guard::guard;
-use crate::services::{Parameters, SampleRef, Stage};
+use crate::services::{Level, Parameters, SampleRef, Stage, log};
 use crate::step::Step;
 use crate::strategy::Strategy;
 use crate::tensor::Tensor;
 
-struct AdapterBridge(Box<dyn Adapter>);
+/// What an author made. Its end runs under the guard too: a panic in a `Drop` must not leave the library.
+struct Own<T: ?Sized>(Option<Box<T>>);
+
+impl<T: ?Sized> Own<T> {
+    fn new(object: Box<T>) -> Self {
+        Own(Some(object))
+    }
+
+    fn get(&self) -> Result<&T> {
+        self.0.as_deref().ok_or_else(ended)
+    }
+
+    fn get_mut(&mut self) -> Result<&mut T> {
+        self.0.as_deref_mut().ok_or_else(ended)
+    }
+}
+
+fn ended() -> Error {
+    Error::new("the object has ended")
+}
+
+impl<T: ?Sized> Drop for Own<T> {
+    fn drop(&mut self) {
+        let object = self.0.take();
+        let end = guard(|| {
+            drop(object);
+            Ok(())
+        });
+        if let RErr(error) = end {
+            log(Level::Error, error.message.as_str());
+        }
+    }
+}
+
+struct AdapterBridge(Own<dyn Adapter>);
 
 impl RawAdapter for AdapterBridge {
     fn adapt(
@@ -34,6 +68,7 @@ impl RawAdapter for AdapterBridge {
             let parameters = shared(parameters);
             let (input, output) = (Tensor::borrowed(input), Tensor::borrowed(output));
             self.0
+                .get()?
                 .adapt(site as usize, &input, &output, &parameters, &Step::new(context))
                 .map(Tensor::into_raw)
         })
@@ -42,7 +77,7 @@ impl RawAdapter for AdapterBridge {
     fn prefix(&self, parameters: RSlice<'_, RawTensor>, context: Context) -> ApiResult<ROption<RawPrefix>> {
         guard(|| {
             let parameters = shared(parameters);
-            let prefix = self.0.prefix(&parameters, &Step::new(context))?;
+            let prefix = self.0.get()?.prefix(&parameters, &Step::new(context))?;
             Ok(prefix
                 .map(|prefix| RawPrefix {
                     tokens: prefix.tokens.into_raw(),
@@ -55,12 +90,16 @@ impl RawAdapter for AdapterBridge {
     fn merged_delta(&self, site: u64, parameters: RSlice<'_, RawTensor>) -> ApiResult<RawTensor> {
         guard(|| {
             let parameters = shared(parameters);
-            Ok(self.0.merged_delta(site as usize, &parameters)?.map_or(RawTensor::NONE, Tensor::into_raw))
+            Ok(self
+                .0
+                .get()?
+                .merged_delta(site as usize, &parameters)?
+                .map_or(RawTensor::NONE, Tensor::into_raw))
         })
     }
 
     fn token_local(&self) -> bool {
-        guard(|| Ok(self.0.token_local())).unwrap_or(false)
+        guard(|| Ok(self.0.get()?.token_local())).unwrap_or(false)
     }
 }
 
@@ -69,12 +108,12 @@ fn shared(parameters: RSlice<'_, RawTensor>) -> Vec<Tensor> {
     parameters.iter().map(|raw| Tensor::shared(*raw)).collect()
 }
 
-struct StrategyBridge(Box<dyn Strategy>);
+struct StrategyBridge(Own<dyn Strategy>);
 
 impl RawStrategy for StrategyBridge {
     fn before_stage(&mut self, context: Context) -> ApiResult<RVec<RawPhase>> {
         guard(|| {
-            let phases = self.0.before_stage(&Stage::new(context)?)?;
+            let phases = self.0.get_mut()?.before_stage(&Stage::new(context)?)?;
             Ok(phases
                 .into_iter()
                 .map(|phase| RawPhase {
@@ -87,7 +126,7 @@ impl RawStrategy for StrategyBridge {
     }
 
     fn after_stage(&mut self, context: Context) -> ApiResult<()> {
-        guard(|| self.0.after_stage(&Stage::new(context)?))
+        guard(|| self.0.get_mut()?.after_stage(&Stage::new(context)?))
     }
 
     fn compose_batch(&mut self, fresh: RSlice<'_, u64>, context: Context) -> ApiResult<RVec<u64>> {
@@ -95,6 +134,7 @@ impl RawStrategy for StrategyBridge {
             let fresh: Vec<SampleRef> = fresh.iter().map(|sample| SampleRef(*sample)).collect();
             Ok(self
                 .0
+                .get_mut()?
                 .compose_batch(&fresh, &Stage::new(context)?)?
                 .into_iter()
                 .map(|sample| sample.0)
@@ -104,7 +144,7 @@ impl RawStrategy for StrategyBridge {
 
     fn loss(&mut self, context: Context) -> ApiResult<RVec<RawTerm>> {
         guard(|| {
-            let terms = self.0.loss(&Step::new(context))?;
+            let terms = self.0.get_mut()?.loss(&Step::new(context))?;
             Ok(terms
                 .into_iter()
                 .map(|term| RawTerm {
@@ -117,41 +157,41 @@ impl RawStrategy for StrategyBridge {
     }
 
     fn after_backward(&mut self, context: Context) -> ApiResult<()> {
-        guard(|| self.0.after_backward(&Stage::new(context)?))
+        guard(|| self.0.get_mut()?.after_backward(&Stage::new(context)?))
     }
 
     fn after_update(&mut self, context: Context) -> ApiResult<()> {
-        guard(|| self.0.after_update(&Stage::new(context)?))
+        guard(|| self.0.get_mut()?.after_update(&Stage::new(context)?))
     }
 
     fn before_eval(&mut self, context: Context) -> ApiResult<()> {
-        guard(|| self.0.before_eval(&Parameters::new(context)))
+        guard(|| self.0.get_mut()?.before_eval(&Parameters::new(context)))
     }
 
     fn after_eval(&mut self, context: Context) -> ApiResult<()> {
-        guard(|| self.0.after_eval(&Parameters::new(context)))
+        guard(|| self.0.get_mut()?.after_eval(&Parameters::new(context)))
     }
 
     fn save(&self) -> ApiResult<RVec<u8>> {
-        guard(|| Ok(self.0.save()?.into()))
+        guard(|| Ok(self.0.get()?.save()?.into()))
     }
 
     fn load(&mut self, state: RSlice<'_, u8>) -> ApiResult<()> {
-        guard(|| self.0.load(state.as_slice()))
+        guard(|| self.0.get_mut()?.load(state.as_slice()))
     }
 
     #[cfg(feature = "growth")]
     fn growth_rest(&mut self) -> ApiResult<u64> {
-        guard(|| self.0.growth_rest())
+        guard(|| self.0.get_mut()?.growth_rest())
     }
 }
 
-struct DatasetBridge(Box<dyn Dataset>);
+struct DatasetBridge(Own<dyn Dataset>);
 
 impl RawDataset for DatasetBridge {
     fn describe(&self) -> ApiResult<RawDatasetDescription> {
         guard(|| {
-            let description = self.0.describe();
+            let description = self.0.get()?.describe();
             Ok(RawDatasetDescription {
                 task_type: description.task_type.into(),
                 metric: description.metric.into(),
@@ -161,12 +201,12 @@ impl RawDataset for DatasetBridge {
     }
 
     fn len(&self, split: u32) -> ApiResult<u64> {
-        guard(|| Ok(self.0.len(split_of(split)?)? as u64))
+        guard(|| Ok(self.0.get()?.len(split_of(split)?)? as u64))
     }
 
     fn records(&self, split: u32, start: u64, end: u64) -> ApiResult<RVec<RawRecord>> {
         guard(|| {
-            let records = self.0.records(split_of(split)?, start as usize, end as usize)?;
+            let records = self.0.get()?.records(split_of(split)?, start as usize, end as usize)?;
             Ok(records.into_iter().map(RawRecord::from).collect())
         })
     }
@@ -177,16 +217,16 @@ impl RawDataset for DatasetBridge {
                 Ok(path) => Ok(path.into()),
                 Err(path) => Err(Error::new(format!("the path {} is no text", path.display()))),
             };
-            self.0.files()?.into_iter().map(text).collect()
+            self.0.get()?.files()?.into_iter().map(text).collect()
         })
     }
 
     fn verify(&self) -> ApiResult<RVec<RString>> {
-        guard(|| Ok(self.0.verify()?.into_iter().map(Into::into).collect()))
+        guard(|| Ok(self.0.get()?.verify()?.into_iter().map(Into::into).collect()))
     }
 
     fn score(&self, prediction: RStr<'_>, record: RawRecord) -> ApiResult<ROption<f64>> {
-        guard(|| Ok(self.0.score(prediction.as_str(), &Record::from(record))?.into()))
+        guard(|| Ok(self.0.get()?.score(prediction.as_str(), &Record::from(record))?.into()))
     }
 }
 
@@ -232,13 +272,13 @@ impl From<RawRecord> for Record {
 }
 
 pub(crate) fn adapter(adapter: Box<dyn Adapter>) -> AdapterBox {
-    RawAdapter_TO::from_value(AdapterBridge(adapter), TD_Opaque)
+    RawAdapter_TO::from_value(AdapterBridge(Own::new(adapter)), TD_Opaque)
 }
 
 pub(crate) fn strategy(strategy: Box<dyn Strategy>) -> StrategyBox {
-    RawStrategy_TO::from_value(StrategyBridge(strategy), TD_Opaque)
+    RawStrategy_TO::from_value(StrategyBridge(Own::new(strategy)), TD_Opaque)
 }
 
 pub(crate) fn dataset(dataset: Box<dyn Dataset>) -> DatasetBox {
-    RawDataset_TO::from_value(DatasetBridge(dataset), TD_Opaque)
+    RawDataset_TO::from_value(DatasetBridge(Own::new(dataset)), TD_Opaque)
 }

@@ -6,10 +6,13 @@ use serde::de::DeserializeOwned;
 use crate::error::{Error, Result};
 use crate::reader::from_toml;
 
-/// A value as TOML text. The value is a struct or a map; integers fit into 63 bits.
+/// Begins the line with the length; to TOML it is a comment.
+const MARK: &str = "# bytes: ";
+
+/// A value as TOML text behind a line with its length. The value is a struct or a map; integers fit into 63 bits.
 pub fn to_bytes<T: Serialize>(state: &T) -> Result<Vec<u8>> {
     match toml::to_string(state) {
-        Ok(text) => Ok(text.into_bytes()),
+        Ok(text) => Ok(format!("{MARK}{}\n{text}", text.len()).into_bytes()),
         Err(error) => Err(Error::new(format!("the state of the strategy cannot be saved: {error}"))),
     }
 }
@@ -17,12 +20,25 @@ pub fn to_bytes<T: Serialize>(state: &T) -> Result<Vec<u8>> {
 /// What [`to_bytes`] wrote.
 ///
 /// # Errors
-/// Bytes of another type, or damaged ones.
+/// Bytes of another type, or damaged ones: half a text may be TOML as well, so its length is compared.
 pub fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     let text = std::str::from_utf8(bytes)
         .map_err(|error| Error::new(format!("the saved state of the strategy is damaged: {error}")))?;
-    from_toml(text)
+    from_toml(whole(text)?)
         .map_err(|error| Error::new(format!("the saved state of the strategy cannot be read: {error}")))
+}
+
+/// The text behind the line with its length; api 1.0 wrote no such line.
+fn whole(text: &str) -> Result<&str> {
+    let Some(marked) = text.strip_prefix(MARK) else { return Ok(text) };
+    let (length, text) = marked.split_once('\n').unwrap_or((marked, ""));
+    match length.parse() {
+        Ok(length) if text.len() == length => Ok(text),
+        _ => Err(Error::new(format!(
+            "the saved state of the strategy is damaged: of {length} bytes there are {}",
+            text.len()
+        ))),
+    }
 }
 
 #[cfg(test)]
@@ -39,5 +55,12 @@ mod tests {
         assert_eq!(back["slots"], value.0);
         assert!(from_bytes::<toml::Table>(&bytes[..bytes.len() - 3]).is_err());
         assert!(from_bytes::<toml::Table>(&[0xff]).is_err());
+        let text = b"a = 1\n[[b]]\nc = 2\n[[b]]\nc = 3\n";
+        let table: toml::Table = from_bytes(text).expect("as api 1.0 wrote it");
+        let bytes = to_bytes(&table).expect("saved");
+        assert_eq!(from_bytes::<toml::Table>(&bytes).expect("whole"), table);
+        for length in MARK.len()..bytes.len() {
+            assert!(from_bytes::<toml::Table>(&bytes[..length]).is_err(), "{length} bytes of it");
+        }
     }
 }

@@ -1,12 +1,17 @@
 //! The rules of a comparison, held against a plugin that tries every call: no record of an earlier task without `replay`, nothing that tells
 //! the task while answering without `task_id_at_test`, and all that is granted is counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use coin_host::eval::answering::Engine;
+use coin_host::ops::failing;
 use coin_host::report::results::{Results, Status};
 use coin_host::report::{html, markdown};
+use coin_host::train::cell::Position;
+use coin_host::train::stage;
 
 use crate::runs::{SMALL, compare, finish, metrics, reference, succeed, text, workspace};
+use crate::sketches::stream;
 
 /// Methods with the plugin that tries, and the other tasks and settings of [`SMALL`].
 fn trying(methods: &[(&str, &str)]) -> String {
@@ -38,6 +43,61 @@ fn no_call_shows_an_earlier_task_or_the_task_that_is_answered() {
             assert!(first > 100.0 && second > 100.0, "{method}: {refused:?}");
         }
     }
+}
+
+/// Services that the plugin which tries has no use for: they tell of the model, of the method's own tensors, or of the batch that a
+/// hook is called for anyhow. The calls of a batch are tried on one of a hook that has returned, and so never get to the service.
+const OF_NO_USE: [&str; 13] = [
+    "model",
+    "site_weight",
+    "site_bias",
+    "value",
+    "dropout",
+    "uniform",
+    "message",
+    "add_term",
+    "image_rows",
+    "drop_batch",
+    "batch_loss",
+    "batch_gradients",
+    "batch_logits",
+];
+
+#[test]
+fn every_service_of_the_table_is_tried_or_of_no_use() {
+    let trains_and_answers = || {
+        stream::with_world(REACH, &[], |world, stack, shelf| {
+            let (cell, mut strategies) = stream::cell(world, stack, shelf)?;
+            for number in 0..cell.stages.len() {
+                let mut running = stage::begin(&cell, &mut strategies, number)?;
+                while running.step < running.plan.steps {
+                    stage::step(&cell, &mut strategies, &mut running)?;
+                }
+                stage::end(&cell, &mut strategies)?;
+            }
+            cell.position.set(Position { stage: cell.stages.len() - 1, ..Position::default() });
+            let engine = Engine {
+                backbone: world.backbone,
+                tokenizer: world.tokenizer,
+                scorers: &[],
+                batch_size: 2,
+                limit: Some(2),
+                strict: false,
+            };
+            cell.answering(0, None, |hook| {
+                engine.answer(&world.tasks[0], &world.prompters[0], hook, &mut |_, _| {})
+            })
+        })
+    };
+    let (_answers, calls) = failing::watch(None, trains_and_answers);
+    let tried: BTreeSet<&str> = calls.iter().map(|(_, service)| service.as_str()).collect();
+    let known: BTreeSet<&str> = failing::services().collect();
+    let of_no_use = BTreeSet::from(OF_NO_USE);
+    let left: Vec<&&str> = known.difference(&tried).filter(|service| !of_no_use.contains(*service)).collect();
+    assert!(left.is_empty(), "the plugin that tries every call leaves out {left:?}");
+    let stale: Vec<&&str> =
+        of_no_use.iter().filter(|service| tried.contains(*service) || !known.contains(*service)).collect();
+    assert!(stale.is_empty(), "{stale:?} are tried, or no services");
 }
 
 #[test]

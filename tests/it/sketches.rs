@@ -8,5 +8,5 @@ mod methods;
 mod native;
 mod recomputation;
 mod strategies;
-mod stream;
+pub(crate) mod stream;
 mod trace;

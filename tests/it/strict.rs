@@ -88,6 +88,21 @@ fn what_a_plugin_hoards_does_not_outlive_a_stage_and_is_told() {
 }
 
 #[test]
+fn a_rehearsal_that_fails_says_nothing_of_what_is_remembered() {
+    // The object that trained the first stage fails in the second; the fresh one does not.
+    let workspace = stress(", fault = \"error\", hook = \"before_stage\", after = 1");
+    let output = finish(compare(&workspace, &["--jobs", "1", "--strict-protocol"]));
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{message}");
+    assert!(message.contains("is not compared with a process that remembers more"), "{message}");
+    assert!(message.contains("stress was told to fail"), "{message}");
+    let printed = text(&output.stdout);
+    assert!(printed.contains("not compared") && !printed.contains("otherwise"), "{printed}");
+    let cell = &cells(&workspace.path().join("out"))[0];
+    assert_eq!((cell.status, cell.handovers[0].alike), (Status::Done, None));
+}
+
+#[test]
 fn a_strict_run_is_another_run_than_a_loose_one() {
     let workspace = stress("");
     succeed(compare(&workspace, &["--limit", "1"]));

@@ -54,9 +54,10 @@ pub struct Progress {
 /// How far a run of a cell came.
 pub enum Ended {
     Cell(Progress),
-    /// One stage, where each has a process of its own. `beginning`: how this one would have gone on with what it remembers.
+    /// One stage, where each has a process of its own. `beginning`: how this one would have gone on with what it remembers, or why
+    /// that cannot be said.
     Stage {
-        beginning: Option<String>,
+        beginning: Option<Result<String, String>>,
     },
 }
 

@@ -57,13 +57,16 @@ pub(super) fn is_comparable(cell: &Cell) -> bool {
     !cell.world.backbone.device().is_cuda()
 }
 
-/// The first steps of a stage with all that this process remembers, or why they failed. The cell is of no use afterwards.
+/// The first steps of a stage with all that this process remembers. The cell is of no use afterwards.
+///
+/// # Errors
+/// Why they failed, which says nothing about what is remembered.
 pub(super) fn beginning(
     cell: &Cell,
     strategies: &mut Strategies,
     stage: usize,
     emit: &mut dyn FnMut(CellEvent),
-) -> String {
+) -> Result<String, String> {
     let mut take = || -> Result<String> {
         let mut running = stage::begin(cell, strategies, stage)?;
         let mut beginning = Beginning::default();
@@ -74,7 +77,7 @@ pub(super) fn beginning(
         }
         beginning.finish(cell)
     };
-    take().unwrap_or_else(|error| format!("failed: {error:#}"))
+    take().map_err(|error| format!("{error:#}"))
 }
 
 /// Notes down what a stage begins with.

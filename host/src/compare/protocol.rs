@@ -141,8 +141,9 @@ pub enum Reply {
     Event(Line),
     /// What a cell has measured so far: as it begins, and after each stage that it has answered.
     Measured(Box<CellResult>),
-    /// A stage of a cell is done, and the next one is for another process. `beginning`: how this one would have gone on.
-    Stage { beginning: Option<String> },
+    /// A stage of a cell is done, and the next one is for another process. `beginning`: how this one would have gone on, or why that
+    /// cannot be said.
+    Stage { beginning: Option<Result<String, String>> },
     /// A cell or a joint training is done, or failed.
     Cell(Box<CellResult>),
     /// Zero-shot answers and blind baselines are done, by scorer.

@@ -259,8 +259,13 @@ impl Pool<'_> {
             Reply::Checked(_) => return Ok(()),
             Reply::Stage { beginning } => {
                 if let Some(work) = worker.work.take() {
-                    if let Some(beginning) = beginning {
-                        self.beginnings.insert(work.name(), beginning);
+                    match beginning {
+                        Some(Ok(beginning)) => drop(self.beginnings.insert(work.name(), beginning)),
+                        Some(Err(reason)) => self.progress.note(&format!(
+                            "{}: its next stage is not compared with a process that remembers more, which fails in it: {reason}",
+                            work.name()
+                        )),
+                        None => {}
                     }
                     self.queue.push_front(work);
                 }

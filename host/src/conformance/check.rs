@@ -50,7 +50,6 @@ impl Check {
         Check::Gradients,
         Check::Handles,
         Check::Capabilities,
-        Check::Silence,
         Check::Values,
         Check::Seed,
         Check::Resume,
@@ -63,10 +62,11 @@ impl Check {
         Check::TokenLocal,
         Check::Merged,
         Check::Stack,
+        Check::Silence,
     ];
 
     /// Of each dataset.
-    pub const DATASET: [Check; 7] = [
+    pub const DATASET: [Check; 8] = [
         Check::Opens,
         Check::Records,
         Check::Order,
@@ -74,6 +74,7 @@ impl Check {
         Check::Keys,
         Check::MissingFiles,
         Check::DamagedFiles,
+        Check::Silence,
     ];
 
     /// Its name on the terminal and in JSON.
@@ -118,16 +119,18 @@ impl Check {
             Check::Manifest => "plugin.toml says what the library says of itself",
             Check::Defaults => "its default configuration is accepted, left out or written down",
             Check::UnknownKeys => "a key that it does not know is refused by name",
-            Check::Values => "values of a wrong type are refused, odd ones make no hook panic",
+            Check::Values => "values of a wrong type are refused, odd ones panic in no hook",
             Check::Trains => "two stages are trained and answered in float32",
             Check::Finite => "what it makes is finite",
-            Check::Gradients => "gradients reach its trained tensors and nothing that is frozen",
+            Check::Gradients => "a gradient reaches each of its trained tensors and nothing that is frozen",
             Check::Handles => "no tensor handle is left after a hook or a stage",
-            Check::Capabilities => "it uses what it declares, and nothing else",
-            Check::Silence => "it prints nothing to stdout",
+            Check::Capabilities => "it asks for nothing that it does not declare",
+            Check::Silence => "it has printed nothing to stdout",
             Check::Seed => "the same seed gives the same losses and tensors, another seed others",
-            Check::Resume => "a run stopped within a stage or between two goes on bit for bit",
-            Check::Errors => "a service that fails and a state that is damaged are errors, not panics",
+            Check::Resume => {
+                "a run stopped within a stage or between two goes on bit for bit in a fresh process"
+            }
+            Check::Errors => "a service that fails and a damaged state are errors, and nothing panics",
             Check::Memory => "memory and handles stay where they are over 200 steps",
             Check::Bfloat16 => "two stages are trained and answered in bfloat16",
             Check::Checkpointing => "gradient checkpointing changes neither losses nor what is trained",
@@ -150,7 +153,9 @@ impl Check {
     pub fn needs(self) -> Option<Check> {
         match self {
             Check::Load => None,
-            Check::Manifest | Check::Defaults | Check::Opens | Check::MissingFiles => Some(Check::Load),
+            Check::Manifest | Check::Defaults | Check::Opens | Check::MissingFiles | Check::Silence => {
+                Some(Check::Load)
+            }
             Check::UnknownKeys | Check::Trains => Some(Check::Defaults),
             Check::Records | Check::Order | Check::Score | Check::Keys | Check::DamagedFiles => {
                 Some(Check::Opens)
@@ -202,13 +207,18 @@ mod tests {
 
     #[test]
     fn every_check_is_listed_once_and_after_what_it_needs() {
-        let all = [&Check::PLUGIN[..], &Check::METHOD, &Check::DATASET].concat();
-        let mut seen: BTreeSet<Check> = BTreeSet::new();
-        for check in all {
-            assert!(check.needs().is_none_or(|needed| seen.contains(&needed)), "{}", check.name());
-            assert!(seen.insert(check), "{}", check.name());
-            assert_eq!(serde_json::to_value(check).expect("JSON"), check.name());
+        let mut all: BTreeSet<Check> = BTreeSet::new();
+        for checks in [&Check::METHOD[..], &Check::DATASET] {
+            let mut seen: BTreeSet<Check> = BTreeSet::new();
+            for &check in Check::PLUGIN.iter().chain(checks) {
+                assert!(check.needs().is_none_or(|needed| seen.contains(&needed)), "{}", check.name());
+                assert!(seen.insert(check), "{}", check.name());
+                assert_eq!(serde_json::to_value(check).expect("JSON"), check.name());
+            }
+            all.append(&mut seen);
         }
-        assert_eq!(seen.last(), Some(&Check::DamagedFiles));
+        assert_eq!(all.len(), Check::DamagedFiles as usize + 1);
+        // It looks back on everything else.
+        assert_eq!([Check::METHOD.last(), Check::DATASET.last()], [Some(&Check::Silence); 2]);
     }
 }

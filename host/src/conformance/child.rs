@@ -4,11 +4,14 @@
 use std::cell::RefCell;
 use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, bail};
+use coin_plugin_api::Level;
 use serde::{Deserialize, Serialize};
 
 use super::check::{Check, Verdict};
+use super::resume::Leg;
 use super::subject::Subject;
 use super::testbed::Testbed;
 use super::training::{self, Base, Fault};
@@ -17,8 +20,10 @@ use super::{answers, configuration, dataset, failure, memory, precision, resume,
 use crate::compare::message::message;
 use crate::compare::world::Shelf;
 use crate::config::{Plugins, StackEntry, Trust};
+use crate::ops::set_log_sink;
 use crate::plugin::breadcrumb::Breadcrumb;
-use crate::plugin::{Catalog, Plugin, catalog};
+use crate::plugin::hook::Hook;
+use crate::plugin::{Plugin, catalog};
 
 /// Steps of a stage.
 pub(super) const STEPS: usize = 4;
@@ -59,6 +64,9 @@ mod as_text {
 pub(super) struct Request {
     pub(super) check: Check,
     pub(super) dataset: Option<String>,
+    /// Of [`Check::Resume`], which goes from process to process.
+    #[serde(default)]
+    pub(super) leg: Option<Leg>,
 }
 
 /// What it answers.
@@ -73,7 +81,6 @@ pub(super) struct Reply {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Found {
     pub(super) version: String,
-    pub(super) sha256: String,
     pub(super) method: bool,
     pub(super) datasets: Vec<String>,
 }
@@ -86,7 +93,8 @@ pub fn serve(requests: impl BufRead, mut replies: impl Write) -> Result<()> {
     tch::set_num_threads(1);
     rayon::ThreadPoolBuilder::new().num_threads(2).build_global()?;
     Breadcrumb::create(&setup.breadcrumb)?.install();
-    let mut child = Child { setup, plugin: None, place: None, base: None };
+    let ends = Ends::listen();
+    let mut child = Child { setup, ends, plugin: None, place: None, base: None };
     for line in lines {
         let request: Request = serde_json::from_str(&line?)?;
         let verdict = child.check(&request).unwrap_or_else(|error| Verdict::Fail(message(&error)));
@@ -103,14 +111,43 @@ fn found(plugin: &Plugin) -> Found {
     let description = plugin.description();
     Found {
         version: description.version.clone(),
-        sha256: plugin.sha256().to_string(),
         method: description.method,
         datasets: description.datasets.clone(),
     }
 }
 
+/// Panics in the `Drop` of what plugins made.
+#[derive(Clone, Default)]
+struct Ends(Arc<Mutex<Vec<String>>>);
+
+impl Ends {
+    /// Hears what plugins log; the rest goes where it goes without.
+    fn listen() -> Ends {
+        let ends = Ends::default();
+        let heard = ends.clone();
+        set_log_sink(move |level, speaker, text| {
+            if level == Level::Error as u32 && speaker.starts_with(Hook::Drop.name()) {
+                heard.0.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{speaker}: {text}"));
+            }
+            // Nobody is left to hear that standard error is closed.
+            drop(writeln!(std::io::stderr(), "{speaker}: {text}"));
+        });
+        ends
+    }
+
+    fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn verdict(&self) -> Verdict {
+        let heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.first().cloned().map_or(Verdict::Pass, Verdict::Fail)
+    }
+}
+
 struct Child {
     setup: Setup,
+    ends: Ends,
     plugin: Option<Plugin>,
     place: Option<Place>,
     base: Option<Result<Base, Fault>>,
@@ -119,14 +156,14 @@ struct Child {
 impl Child {
     fn check(&mut self, request: &Request) -> Result<Verdict> {
         if self.plugin.is_none() {
-            // On the word of whoever asks for the check; nothing is locked by it.
-            let plugins = Plugins { dirs: Vec::new(), dev: Vec::new(), trust: Trust::Any };
-            let candidate = self.setup.subject.candidate();
-            self.plugin = Some(Catalog::open(&plugins).load_candidate(&candidate, &candidate.name)?);
+            self.plugin = Some(self.setup.subject.load()?);
         }
         let plugin = self.plugin.clone().context("the plugin was just loaded")?;
         if let Some(name) = &request.dataset {
-            return dataset::verdict(request.check, &plugin, name, &self.setup);
+            self.ends.forget();
+            let verdict = dataset::verdict(request.check, &plugin, name, &self.setup)?;
+            let closes = request.check == Check::Opens && verdict == Verdict::Pass;
+            return Ok(if closes { self.ends.verdict() } else { verdict });
         }
         match request.check {
             Check::Load => Ok(Verdict::Pass),
@@ -135,11 +172,11 @@ impl Child {
                 Some(manifest) => catalog::same(manifest, plugin.description())
                     .map_or_else(Verdict::Fail, |()| Verdict::Pass),
             }),
-            check => self.method(check, plugin),
+            check => self.method(check, request.leg.as_ref(), plugin),
         }
     }
 
-    fn method(&mut self, check: Check, plugin: Plugin) -> Result<Verdict> {
+    fn method(&mut self, check: Check, leg: Option<&Leg>, plugin: Plugin) -> Result<Verdict> {
         if self.place.is_none() {
             self.place = Some(Place::new(plugin, &self.setup)?);
         }
@@ -149,6 +186,9 @@ impl Child {
             Check::UnknownKeys => return configuration::unknown_keys(place),
             _ => {}
         }
+        if let Some(leg) = leg.filter(|leg| leg.number > 0) {
+            return resume::leg(place, leg, None);
+        }
         let base = match self.base.get_or_insert_with(|| training::base(place)) {
             Ok(base) => base,
             Err(fault) => return Ok(fault.verdict(check)),
@@ -157,11 +197,15 @@ impl Child {
             Check::Trains | Check::Finite | Check::Handles | Check::Gradients | Check::Capabilities => {
                 Ok(training::verdict(check, base))
             }
-            Check::Silence => silence(&self.setup.printed),
             Check::Values => configuration::values(place),
             Check::Seed => seed::verdict(place, base),
-            Check::Resume => resume::verdict(place.testbed(), place.method(0), place.scratch(), &base.record),
-            Check::Errors => failure::verdict(place),
+            Check::Resume => {
+                resume::leg(place, leg.context("`resume` goes from process to process")?, Some(&base.record))
+            }
+            Check::Errors => Ok(match failure::verdict(place)? {
+                Verdict::Pass => self.ends.verdict(),
+                verdict => verdict,
+            }),
             Check::Memory => memory::verdict(place),
             Check::Bfloat16 => precision::bfloat16(place),
             Check::Checkpointing => precision::checkpointing(place, base),
@@ -172,19 +216,6 @@ impl Child {
             other => bail!("`{}` is no check of a method", other.name()),
         }
     }
-}
-
-fn silence(printed: &Path) -> Result<Verdict> {
-    let bytes = std::fs::read(printed)?;
-    if bytes.is_empty() {
-        return Ok(Verdict::Pass);
-    }
-    let text = String::from_utf8_lossy(&bytes);
-    let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
-    let line: String = line.chars().take(60).collect();
-    Ok(Verdict::Fail(format!(
-        "it prints to stdout: {line:?}\nhint: `coin_plugin_api::log` is for messages; a program that reads the host's output must not find others in it"
-    )))
 }
 
 /// A plugin by its name.

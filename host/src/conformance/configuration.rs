@@ -5,12 +5,15 @@ use toml::{Table, Value};
 
 use super::check::Verdict;
 use super::child::Place;
+use super::testbed::Testbed;
 use super::trial::{Method, Record, Trial};
 use crate::compare::message::message;
 use crate::config::StackEntry;
 use crate::plugin::PluginError;
 
 const UNKNOWN: &str = "no-such-key";
+/// Steps of a stage with an odd value.
+const STEPS: usize = 2;
 
 /// The defaults, left out and written down.
 pub(super) fn defaults(place: &Place) -> Result<Verdict> {
@@ -43,8 +46,9 @@ pub(super) fn unknown_keys(place: &Place) -> Result<Verdict> {
     })
 }
 
-/// Each key with a value of another type, then with odd ones of its own.
+/// Each key with a value of another type, then with odd ones of its own; keys without a default with odd ones of every type.
 pub(super) fn values(place: &Place) -> Result<Verdict> {
+    let testbed = Testbed::new(tch::Kind::Float, STEPS, place.scratch())?;
     let defaults = place.plugin().description().defaults.clone();
     for (key, value) in &defaults {
         let with = |value: Value| Table::from_iter([(key.clone(), value)]);
@@ -67,17 +71,46 @@ pub(super) fn values(place: &Place) -> Result<Verdict> {
             }
         }
         for odd in odd_values(value) {
-            let shown = odd.to_string();
-            if let Err(error) = step(place, &with(odd)) {
-                let reason = message(&error);
-                if reason.contains("panicked") {
-                    let hint = "hint: refuse the value in `build` with `Error::config`";
-                    return Ok(Verdict::Fail(format!("`{key} = {shown}`: {reason}\n{hint}")));
-                }
+            if let Some(fault) = panic_with(place, &testbed, key, odd) {
+                return Ok(fault);
+            }
+        }
+    }
+    let no_default = |key: &String| !defaults.contains_key(key) && key != UNKNOWN;
+    for key in known_keys(place)?.into_iter().filter(no_default) {
+        let kinds = [Value::Integer(0), Value::Float(0.0), Value::String(String::new())];
+        let more = [Value::Boolean(false), Value::Array(Vec::new())];
+        for odd in kinds.iter().chain(&more).flat_map(odd_values) {
+            if let Some(fault) = panic_with(place, &testbed, &key, odd) {
+                return Ok(fault);
             }
         }
     }
     Ok(Verdict::Pass)
+}
+
+fn panic_with(place: &Place, testbed: &Testbed, key: &str, odd: Value) -> Option<Verdict> {
+    let shown = odd.to_string();
+    let error = short(place, testbed, &Table::from_iter([(key.to_string(), odd)])).err()?;
+    if !PluginError::within(&error).is_some_and(PluginError::is_panic) {
+        return None;
+    }
+    let hint = "hint: refuse the value in `build` with `Error::config`";
+    Some(Verdict::Fail(format!("`{key} = {shown}`: {}\n{hint}", message(&error))))
+}
+
+/// The keys that the plugin names where it refuses one: an option without a value stands in no default.
+fn known_keys(place: &Place) -> Result<Vec<String>> {
+    let keys = Table::from_iter([(String::from(UNKNOWN), Value::Integer(1))]);
+    let refusal = build(place, &keys).err().map(|error| format!("{error:#}"));
+    Ok(refusal.as_deref().map(named_keys).unwrap_or_default())
+}
+
+/// As serde lists them: ``expected one of `a`, `b` ``.
+fn named_keys(refusal: &str) -> Vec<String> {
+    let Some((_, listed)) = refusal.split_once(", expected ") else { return Vec::new() };
+    let listed = listed.lines().next().unwrap_or_default();
+    listed.split('`').skip(1).step_by(2).map(str::to_string).collect()
 }
 
 /// Whether the plugin blames its configuration.
@@ -122,18 +155,32 @@ fn build(place: &Place, keys: &Table) -> Result<()> {
     Trial::build(&world, Method { stack: &stack, ..place.method(0) }).map(drop)
 }
 
-/// Builds it and trains a step.
-fn step(place: &Place, keys: &Table) -> Result<()> {
-    let world = place.testbed().world()?;
+/// Every hook but `load`: builds it, trains and answers a short stage, saves, and begins the next one.
+fn short(place: &Place, testbed: &Testbed, keys: &Table) -> Result<()> {
+    let world = testbed.world()?;
     let stack = stack(place, keys)?;
     let mut trial = Trial::build(&world, Method { stack: &stack, ..place.method(0) })?;
-    let mut running = trial.begin(0)?;
-    trial.step(&mut running, &mut Record::default())
+    let mut record = Record::default();
+    let running = trial.begin(0)?;
+    trial.finish(running, &mut record)?;
+    trial.answer(0, &mut record)?;
+    for (_, strategy) in &trial.strategies {
+        strategy.save()?;
+    }
+    trial.begin(1).map(drop)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_are_read_from_a_refusal() {
+        let refusal = "plugin a 0.1.0: unknown field `no-such-key`, expected one of `r`, `alpha`\nhint: `x`";
+        assert_eq!(named_keys(refusal), ["r", "alpha"]);
+        assert_eq!(named_keys("unknown field `x`, expected `r`"), ["r"]);
+        assert_eq!(named_keys("unknown field `x`, there are no fields"), [""; 0]);
+    }
 
     #[test]
     fn every_type_has_another_one() {

@@ -94,7 +94,7 @@ fn records(dataset: &Dataset, root: &Path) -> Result<Option<String>> {
         for beyond in [count..count + 1, 0..count + 1] {
             match dataset.records(split, beyond.clone()) {
                 Ok(_) => return Ok(Some(format!("{name} has {count} records and gives {beyond:?}"))),
-                Err(error) if error.to_string().contains("panicked") => {
+                Err(error) if error.is_panic() => {
                     return Ok(Some(format!("records {beyond:?} of {name}, which has {count}: {error}")));
                 }
                 Err(_) => {}
@@ -213,6 +213,5 @@ fn panic_in(plugin: &Plugin, name: &str, setup: &Setup, root: &Path) -> Option<S
         dataset.files()?;
         dataset.verify().map(drop)
     };
-    let error = asked().err()?.to_string();
-    error.contains("panicked").then_some(error)
+    asked().err().filter(PluginError::is_panic).map(|error| error.to_string())
 }

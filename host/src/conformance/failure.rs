@@ -1,4 +1,4 @@
-//! What a method makes of a host that says no.
+//! What a method makes of a host that says no, and of its own end.
 
 use anyhow::Result;
 
@@ -8,6 +8,7 @@ use super::testbed::Testbed;
 use super::trial::{Record, STAGES, Trial};
 use crate::compare::message::message;
 use crate::ops::failing::{self, Call};
+use crate::plugin::PluginError;
 
 /// Steps of a stage: enough that every hook of every stage is called.
 const STEPS: usize = 3;
@@ -20,7 +21,7 @@ pub(super) fn verdict(place: &Place) -> Result<Verdict> {
     for call in &calls {
         let (outcome, _) = failing::watch(Some(call), || run(place, &testbed));
         if let Err(error) = outcome
-            && message(&error).contains("panicked")
+            && PluginError::within(&error).is_some_and(PluginError::is_panic)
         {
             return Ok(Verdict::Fail(panicked(call, &message(&error))));
         }
@@ -51,20 +52,30 @@ fn damaged_states(place: &Place, testbed: &Testbed) -> Result<Verdict> {
     let mut record = Record::default();
     let running = trial.begin(0)?;
     trial.finish(running, &mut record)?;
-    let states: Vec<Vec<u8>> =
-        trial.strategies.iter().map(|(_, strategy)| Ok(strategy.save()?)).collect::<Result<_>>()?;
-    for (number, state) in states.iter().enumerate() {
-        for (what, damaged) in [
-            ("an empty state", Vec::new()),
-            ("a state cut in half", state[..state.len() / 2].to_vec()),
-            ("a state of other bytes", vec![0xFF; 64]),
-        ] {
+    for (number, (entry, strategy)) in trial.strategies.iter().enumerate() {
+        if trial.cell.plugin(*entry) != place.name() {
+            continue;
+        }
+        let state = strategy.save()?;
+        // Of nothing there is no half, and nothing may stand for a fresh object.
+        let damaged = [
+            ("an empty state", Vec::new(), false),
+            ("a state cut in half", state[..state.len() / 2].to_vec(), state.len() > 1),
+            ("a state of other bytes", vec![0xFF; 64], !state.is_empty()),
+        ];
+        for (what, damaged, is_error) in damaged {
             let mut fresh = Trial::build(&world, place.method(0))?;
             let Some((_, strategy)) = fresh.strategies.get_mut(number) else { continue };
-            if let Err(error) = strategy.load(&damaged)
-                && error.to_string().contains("panicked")
-            {
-                return Ok(Verdict::Fail(format!("with {what}: {error}")));
+            match strategy.load(&damaged) {
+                Err(error) if error.is_panic() => {
+                    return Ok(Verdict::Fail(format!("with {what}: {error}")));
+                }
+                Ok(()) if is_error => {
+                    return Ok(Verdict::Fail(format!(
+                        "`load` takes {what} for its own\nhint: `coin_plugin_api::state` refuses what it did not write, where no field has a default"
+                    )));
+                }
+                _ => {}
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The suite from its parent: which checks there are for a plugin, in which order, and what comes of each.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::check::{Check, Outcome, Verdict};
 use super::child::{Found, Request, Setup};
 use super::process::{Ending, Process};
+use super::resume::{self, Leg};
 use super::subject::Subject;
 
 /// What one check may take.
@@ -45,8 +46,7 @@ pub struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
     pub library: PathBuf,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sha256: Option<String>,
+    pub sha256: String,
     pub passed: bool,
     pub checks: Vec<Outcome>,
 }
@@ -60,7 +60,7 @@ pub fn run(plan: &Plan, seen: &mut dyn FnMut(&Outcome) -> Result<()>) -> Result<
     let mut suite = Suite {
         plan,
         scratch: scratch.path().to_path_buf(),
-        started: 0,
+        heard: Vec::new(),
         process: None,
         found: None,
         outcomes: Vec::new(),
@@ -90,7 +90,8 @@ pub fn run(plan: &Plan, seen: &mut dyn FnMut(&Outcome) -> Result<()>) -> Result<
 struct Suite<'s> {
     plan: &'s Plan,
     scratch: PathBuf,
-    started: usize,
+    /// By process, in the order of their starts: how much of what it printed [`Check::Silence`] has seen.
+    heard: Vec<usize>,
     process: Option<Process>,
     found: Option<Found>,
     outcomes: Vec<Outcome>,
@@ -104,7 +105,11 @@ impl Suite<'_> {
         let clock = Instant::now();
         let verdict = match self.missing(check, dataset) {
             Some(reason) => Verdict::Skip(reason),
-            None => self.ask(check, dataset)?,
+            None => match check {
+                Check::Silence => self.silence()?,
+                Check::Resume => self.relay()?,
+                _ => self.ask(check, dataset)?,
+            },
         };
         let dataset = dataset.map(str::to_string);
         if matches!(verdict, Verdict::Fail(_)) || (verdict != Verdict::Pass && check == Check::Opens) {
@@ -131,29 +136,83 @@ impl Suite<'_> {
     }
 
     fn ask(&mut self, check: Check, dataset: Option<&str>) -> Result<Verdict> {
-        let mut process = match self.process.take() {
+        let process = match self.process.take() {
             Some(process) => process,
             None => self.start()?,
         };
-        let request = Request { check, dataset: dataset.map(str::to_string) };
-        match process.ask(&request, self.plan.limits)? {
+        let request = Request { check, dataset: dataset.map(str::to_string), leg: None };
+        let (verdict, process) = self.put(process, &request, self.plan.limits)?;
+        self.process = process;
+        Ok(verdict)
+    }
+
+    /// Puts a request to a process, which is gone where it gave no answer: the next check then gets one of its own.
+    fn put(
+        &mut self,
+        mut process: Process,
+        request: &Request,
+        limits: Limits,
+    ) -> Result<(Verdict, Option<Process>)> {
+        match process.ask(request, limits)? {
             Ending::Answered(reply) => {
-                self.process = Some(process);
                 if reply.found.is_some() {
                     self.found = reply.found;
                 }
-                Ok(reply.verdict)
+                Ok((reply.verdict, Some(process)))
             }
-            // The next check gets a process of its own.
-            Ending::Lost(reason) => Ok(Verdict::Fail(reason)),
+            Ending::Lost(reason) => Ok((Verdict::Fail(reason), None)),
         }
     }
 
+    /// Has each leg of a stopped run but the first done by a process that knows nothing of the others, and ends it behind it.
+    fn relay(&mut self) -> Result<Verdict> {
+        let (clock, folder) = (Instant::now(), self.scratch.join("relay"));
+        std::fs::create_dir_all(&folder)?;
+        for number in 0..resume::LEGS {
+            // The first is of the process that ran in one go.
+            let known = if number == 0 { self.process.take() } else { None };
+            let process = match known {
+                Some(process) => process,
+                None => self.start()?,
+            };
+            let leg = Some(Leg { number, folder: folder.clone() });
+            let request = Request { check: Check::Resume, dataset: None, leg };
+            let seconds = self.plan.limits.seconds.saturating_sub(clock.elapsed().as_secs());
+            let (verdict, process) = self.put(process, &request, Limits { seconds, ..self.plan.limits })?;
+            if number == 0 {
+                self.process = process;
+            }
+            if verdict != Verdict::Pass {
+                return Ok(verdict);
+            }
+        }
+        Ok(Verdict::Pass)
+    }
+
+    /// What was printed since the last look, by every process there was.
+    fn silence(&mut self) -> Result<Verdict> {
+        let mut printed = Vec::new();
+        for (number, heard) in self.heard.iter_mut().enumerate() {
+            let bytes = std::fs::read(printed_by(&self.scratch, number))?;
+            printed.extend_from_slice(bytes.get(*heard..).unwrap_or_default());
+            *heard = bytes.len();
+        }
+        let text = String::from_utf8_lossy(&printed);
+        if text.is_empty() {
+            return Ok(Verdict::Pass);
+        }
+        let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+        let line: String = line.chars().take(60).collect();
+        Ok(Verdict::Fail(format!(
+            "it prints to stdout: {line:?}\nhint: `coin_plugin_api::log` is for messages; a program that reads the host's output must not find others in it"
+        )))
+    }
+
     fn start(&mut self) -> Result<Process> {
-        self.started += 1;
-        let scratch = self.scratch.join(self.started.to_string());
+        let scratch = self.scratch.join(self.heard.len().to_string());
         std::fs::create_dir_all(&scratch)?;
-        let printed = scratch.join("stdout");
+        let printed = printed_by(&self.scratch, self.heard.len());
+        self.heard.push(0);
         std::fs::write(&printed, "")?;
         Process::start(&Setup {
             subject: self.plan.subject.clone(),
@@ -170,11 +229,16 @@ impl Suite<'_> {
             plugin: self.plan.subject.name.clone(),
             version: self.found.as_ref().map(|found| found.version.clone()),
             library: self.plan.subject.library.clone(),
-            sha256: self.found.map(|found| found.sha256),
+            sha256: self.plan.subject.sha256.clone(),
             passed: !self.outcomes.iter().any(|outcome| matches!(outcome.verdict, Verdict::Fail(_))),
             checks: self.outcomes,
         }
     }
+}
+
+/// Where the stdout of a process goes, into a folder of its own.
+fn printed_by(scratch: &Path, process: usize) -> PathBuf {
+    scratch.join(process.to_string()).join("stdout")
 }
 
 impl Report {

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use coin_plugin_api::Need;
+use coin_plugin_api::{ErrorCode, Need};
 use tch::{Kind, Tensor};
 
 use super::check::{Check, Verdict};
 use super::child::Place;
-use super::trial::{Record, Trial, bits};
+use super::trial::{Record, STAGES, Trial, bits};
 use crate::compare::message::message;
+use crate::plugin::PluginError;
 use crate::train::cell::Position;
 use crate::train::forward::Purpose;
 
@@ -67,8 +68,8 @@ fn weights(place: &Place) -> Result<BTreeMap<String, Vec<u32>>> {
 
 /// Which check an error of training belongs to.
 pub(super) fn fault(error: &anyhow::Error) -> Fault {
-    const KINDS: [(&str, Check); 10] = [
-        ("panicked", Check::Errors),
+    // Of the host's words alone: what a plugin writes into its errors says nothing about their kind.
+    const KINDS: [(&str, Check); 9] = [
         ("tensor handles", Check::Handles),
         ("it left gradients switched", Check::Gradients),
         ("has no graph", Check::Gradients),
@@ -80,14 +81,21 @@ pub(super) fn fault(error: &anyhow::Error) -> Fault {
         ("is -inf", Check::Finite),
     ];
     let reason = message(error);
-    let kind = KINDS.iter().find(|(part, _)| reason.contains(part));
-    Fault { check: kind.map_or(Check::Trains, |(_, check)| *check), reason }
+    let check = match PluginError::within(error).and_then(PluginError::code) {
+        Some(ErrorCode::PANIC) => Check::Errors,
+        Some(ErrorCode::PLUGIN | ErrorCode::CONFIG) => Check::Trains,
+        _ => {
+            let kind = KINDS.iter().find(|(part, _)| reason.contains(part));
+            kind.map_or(Check::Trains, |(_, check)| *check)
+        }
+    };
+    Fault { check, reason }
 }
 
-/// Back through one more pass: who has a gradient, and who must not.
+/// Back through one more pass of the last stage, whose tensors are in force: who has a gradient, or had one in a step, and who must not.
 fn gradients(trial: &Trial, place: &Place) -> Result<Result<(), String>> {
     let cell = &trial.cell;
-    cell.position.set(Position { stage: 0, ..Position::default() });
+    cell.position.set(Position { stage: STAGES - 1, ..Position::default() });
     let samples: Vec<u64> = cell.stage_samples()?.into_iter().take(4).collect();
     let batch = cell.batch(&samples)?;
     let forward = cell.forward(&batch, Purpose::Train, None)?;
@@ -106,8 +114,15 @@ fn gradients(trial: &Trial, place: &Place) -> Result<Result<(), String>> {
             return Ok(Err(format!("`{}` is frozen or a buffer, and got a gradient", parameter.name)));
         }
         if parameter.trainable && parameter.owner == place.name() {
+            // Zero is a gradient: an expert that no row was sent to has that.
+            if !gradient.defined() {
+                return Ok(Err(format!(
+                    "`{}` is trained, and no loss of a step depends on it\nhint: is it detached on its way, or computed without gradients? What a plugin sets by itself is a buffer; `set_trainable` freezes",
+                    parameter.name
+                )));
+            }
             trained += 1;
-            reached |= gradient.defined() && any(&gradient)?;
+            reached |= any(&gradient)?;
         }
     }
     let has_adapter = cell.adapters.iter().any(|(entry, _)| cell.plugin(*entry) == place.name());

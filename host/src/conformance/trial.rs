@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
+use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use super::testbed::Testbed;
@@ -40,7 +41,7 @@ pub(super) struct Trial<'t> {
 pub(super) type Step = (usize, usize, u64, Vec<(String, u64)>);
 
 /// What a trial computed: compared bit for bit.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Record {
     pub(super) losses: Vec<Step>,
     /// After each stage.

@@ -5,11 +5,18 @@ use std::collections::BTreeSet;
 
 use anyhow::{Result, bail};
 
+use super::service_entry::NAMES;
+
 /// A service as a hook calls it: the hook and its plugin (`loss of plugin ..`), the service.
 pub type Call = (String, String);
 
 thread_local! {
     static WATCHED: RefCell<Option<Watched>> = const { RefCell::new(None) };
+}
+
+/// All services that there are: those of a call are among them.
+pub fn services() -> impl Iterator<Item = &'static str> {
+    NAMES.into_iter().flat_map(|(_, names)| names).copied()
 }
 
 #[derive(Default)]

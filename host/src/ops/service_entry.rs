@@ -17,6 +17,11 @@ macro_rules! service_group {
         $( fn $name:ident ( $($argument:ident : $Type:ty),* ) -> $Return:ty = |$services:ident| $body:expr; )*
         $( plain $plain:ident; )*
     ) => {
+        /// The names of the group.
+        mod $group {
+            pub(super) const NAMES: &[&str] = &[$( stringify!($name), )* $( stringify!($plain), )*];
+        }
+
         pub(super) fn $group() -> abi::$Ref {
             $(
                 extern "C" fn $name(context: Context $(, $argument: $Type)*) -> ApiResult<$Return> {
@@ -30,6 +35,17 @@ macro_rules! service_group {
         }
     };
 }
+
+/// Every service of the table, by group.
+pub(super) const NAMES: [(&str, &[&str]); 7] = [
+    ("registry", registry::NAMES),
+    ("stage", stage::NAMES),
+    ("step", step::NAMES),
+    ("replay", replay::NAMES),
+    ("random", random::NAMES),
+    ("log", log::NAMES),
+    ("draft", draft::NAMES),
+];
 
 service_group! {
     registry -> RegistryServices, RegistryServicesRef;

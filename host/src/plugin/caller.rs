@@ -102,7 +102,7 @@ impl Caller {
         }
     }
 
-    fn trace(&self, hook: Hook, site: Option<&Site>) -> Option<Trace> {
+    pub(super) fn trace(&self, hook: Hook, site: Option<&Site>) -> Option<Trace> {
         Breadcrumb::installed().map(|crumb| crumb.set(self.number, hook, site.map(|site| site.index)))
     }
 
@@ -112,17 +112,22 @@ impl Caller {
             (Hook::Build | Hook::OpenDataset, ErrorCode::CONFIG) => {
                 PluginError::Config { plugin: label(&self.name, Some(&self.version)), reason }
             }
-            _ => self.failed(hook, site, reason),
+            (hook, code) => self.named(hook, site, reason, Some(code)),
         }
     }
 
-    /// An error of a hook, with plugin, version, hook and site.
+    /// What the host finds wrong with what a hook did.
     pub(super) fn failed(&self, hook: Hook, site: Option<&Site>, reason: impl Into<String>) -> PluginError {
+        self.named(hook, site, reason.into(), None)
+    }
+
+    /// An error of a hook, with plugin, version, hook and site.
+    fn named(&self, hook: Hook, site: Option<&Site>, reason: String, code: Option<ErrorCode>) -> PluginError {
         let hook = match site {
             Some(site) => format!("{} at {}", hook.name(), site.path),
             None => hook.name().to_string(),
         };
-        PluginError::Failed { plugin: self.to_string(), hook, reason: reason.into() }
+        PluginError::Failed { plugin: self.to_string(), hook, reason, code }
     }
 }
 

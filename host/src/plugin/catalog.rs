@@ -134,6 +134,18 @@ impl Catalog {
     /// [`PluginError::Refused`].
     pub fn load_candidate(&self, candidate: &Candidate, wanted: &str) -> Result<Plugin, PluginError> {
         let examined = self.examine(candidate)?;
+        Catalog::load_examined(candidate, wanted, examined)
+    }
+
+    /// The same for a library that has been examined.
+    ///
+    /// # Errors
+    /// [`PluginError::Refused`].
+    pub fn load_examined(
+        candidate: &Candidate,
+        wanted: &str,
+        examined: Examined,
+    ) -> Result<Plugin, PluginError> {
         let loaded = load::open(&discover::library_file(&candidate.name), &examined.image)
             .and_then(|loaded| agrees(&loaded, candidate, wanted).map(|()| loaded))
             .map_err(|reason| refused(candidate, reason))?;

@@ -9,12 +9,13 @@ use coin_plugin_api::{DatasetDescription, Record, Split, TURN};
 
 use super::PluginError;
 use super::caller::Caller;
+use super::held::Held;
 use super::hook::Hook;
 
 /// An opened dataset.
 pub struct Dataset {
     caller: Caller,
-    object: DatasetBox,
+    object: Held<DatasetBox>,
 }
 
 impl fmt::Debug for Dataset {
@@ -25,7 +26,7 @@ impl fmt::Debug for Dataset {
 
 impl Dataset {
     pub(super) fn new(caller: &Caller, object: DatasetBox) -> Dataset {
-        Dataset { caller: caller.clone(), object }
+        Dataset { caller: caller.clone(), object: Held::new(caller, object) }
     }
 
     /// What it is.

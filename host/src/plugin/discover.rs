@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::error::PluginError;
 use super::manifest::{self, Manifest};
@@ -135,7 +135,7 @@ pub struct Candidate {
 }
 
 /// A manifest as it was read, and the signature that stood beside it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Signed {
     pub manifest: String,
     pub signature: String,

@@ -1,5 +1,6 @@
 //! What goes wrong with a plugin, by what the caller does about it.
 
+use coin_plugin_api::ErrorCode;
 use thiserror::Error;
 
 /// An error that names its plugin. The command line maps the kinds to exit codes.
@@ -25,12 +26,33 @@ pub enum PluginError {
         /// The hook, and for adapters the site: `adapt at language_model.model.layers.0.self_attn.q_proj`.
         hook: String,
         reason: String,
+        /// What the plugin called it; none where the host found fault with what the hook did.
+        code: Option<ErrorCode>,
     },
 }
 
 impl PluginError {
     pub(crate) fn refused(plugin: impl Into<String>, reason: impl Into<String>) -> Self {
         PluginError::Refused { plugin: plugin.into(), reason: reason.into() }
+    }
+
+    /// The plugin's error among the causes of another one.
+    pub fn within(error: &anyhow::Error) -> Option<&PluginError> {
+        error.chain().find_map(|cause| cause.downcast_ref())
+    }
+
+    /// What a hook called its error.
+    pub fn code(&self) -> Option<ErrorCode> {
+        match self {
+            PluginError::Failed { code, .. } => *code,
+            PluginError::Config { .. } => Some(ErrorCode::CONFIG),
+            PluginError::NotFound { .. } | PluginError::Refused { .. } => None,
+        }
+    }
+
+    /// Whether the plugin's code panicked.
+    pub fn is_panic(&self) -> bool {
+        self.code() == Some(ErrorCode::PANIC)
     }
 
     /// The exit code of a process that stops because of it: 1 run failed, 2 bad configuration, 3 plugin refused.

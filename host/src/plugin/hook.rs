@@ -25,11 +25,13 @@ pub enum Hook {
     Files,
     Verify,
     Score,
+    /// The end of what it made.
+    Drop,
 }
 
 impl Hook {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Hook; 22] = [
+    pub const ALL: [Hook; 23] = [
         Hook::Attach,
         Hook::Build,
         Hook::Adapt,
@@ -52,6 +54,7 @@ impl Hook {
         Hook::Files,
         Hook::Verify,
         Hook::Score,
+        Hook::Drop,
     ];
 
     /// Its name in the traits of coin-plugin-api.
@@ -79,6 +82,7 @@ impl Hook {
             Hook::Files => "files",
             Hook::Verify => "verify",
             Hook::Score => "score",
+            Hook::Drop => "drop",
         }
     }
 }

@@ -7,6 +7,7 @@ use tch::Tensor;
 
 use super::PluginError;
 use super::caller::Caller;
+use super::held::Held;
 use super::hook::Hook;
 use crate::model::{Prefix, Site};
 use crate::ops::{self, Services};
@@ -23,9 +24,12 @@ impl Method {
         let adapter = raw.adapter.into_option().map(|object| Adapter {
             caller: caller.clone(),
             token_local: object.token_local(),
-            object,
+            object: Held::new(caller, object),
         });
-        let strategy = raw.strategy.into_option().map(|object| Strategy { caller: caller.clone(), object });
+        let strategy = raw
+            .strategy
+            .into_option()
+            .map(|object| Strategy { caller: caller.clone(), object: Held::new(caller, object) });
         Method { adapter, strategy }
     }
 }
@@ -33,7 +37,7 @@ impl Method {
 /// Changes what sites compute.
 pub struct Adapter {
     caller: Caller,
-    object: AdapterBox,
+    object: Held<AdapterBox>,
     token_local: bool,
 }
 
@@ -125,7 +129,7 @@ impl Adapter {
 /// Takes part in training.
 pub struct Strategy {
     caller: Caller,
-    object: StrategyBox,
+    object: Held<StrategyBox>,
 }
 
 /// A named extra term of the loss.

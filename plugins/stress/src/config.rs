@@ -10,6 +10,8 @@ pub(crate) struct Config {
     pub(crate) hook: Hook,
     /// Calls of the hook that go well before.
     pub(crate) after: u64,
+    /// Has no default.
+    pub(crate) divisor: Option<u64>,
     /// Refused as an unknown key unless the fault is to take such.
     #[serde(rename = "no-such-key", skip_serializing)]
     pub(crate) unknown: Option<i64>,
@@ -73,7 +75,7 @@ pub(crate) enum Fault {
     Alone,
     /// Takes keys that it does not know.
     Lax,
-    /// Panics where `after` is 0.
+    /// Panics where `after` is 0, when the hook is called.
     Brittle,
     /// A part of the border that only later versions have.
     Later,
@@ -83,6 +85,20 @@ pub(crate) enum Fault {
     Services,
     /// Its output depends on how often it was called.
     Memory,
+    /// What it computes from a stage is kept in a static, and nowhere else; each run finds there what it would write itself.
+    Static,
+    /// A line on stdout, and nothing else.
+    Print,
+    /// `load` takes any bytes.
+    Gullible,
+    /// Of the update, one of its two tensors takes no part in the graph.
+    Half,
+    /// From the second stage on, the update takes no part in the graph.
+    Tired,
+    /// Panics where `divisor` is 0.
+    Option,
+    /// No fault: hands an error on in words that others have for panics.
+    Alarm,
 }
 
 /// Where it goes wrong.
@@ -104,4 +120,5 @@ pub(crate) enum Hook {
     AfterEval,
     Save,
     Load,
+    Drop,
 }

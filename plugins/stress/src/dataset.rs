@@ -41,6 +41,10 @@ enum Fault {
     Damaged,
     /// A crash while records are read.
     Segfault,
+    /// A line on stdout for each prediction.
+    Print,
+    /// A panic in its `Drop`.
+    DropPanic,
 }
 
 #[derive(Deserialize)]
@@ -123,8 +127,19 @@ impl Dataset for Questions {
         match self.fault {
             Fault::Score => Ok(Some(2.0)),
             Fault::ScorePanic => panic!("no score"),
+            #[expect(clippy::print_stdout, reason = "what the host is tested against")]
+            Fault::Print => {
+                println!("stress was here");
+                Ok(None)
+            }
             _ => Ok(None),
         }
+    }
+}
+
+impl Drop for Questions {
+    fn drop(&mut self) {
+        assert!(self.fault != Fault::DropPanic, "no end");
     }
 }
 

@@ -37,7 +37,10 @@ impl Trouble {
 
     /// Called at the start of each hook.
     pub(crate) fn strike(&self, hook: Hook) -> Result<Spoil> {
-        if hook != self.config.hook || self.calls.fetch_add(1, Ordering::Relaxed) < self.config.after {
+        // There is no later call where a value of the configuration is the fault.
+        let waits = !matches!(self.config.fault, Fault::Brittle | Fault::Option);
+        if hook != self.config.hook || waits && self.calls.fetch_add(1, Ordering::Relaxed) < self.config.after
+        {
             return Ok(Spoil::Nothing);
         }
         match self.config.fault {
@@ -87,7 +90,15 @@ impl Trouble {
             | Fault::Decoding
             | Fault::Alone
             | Fault::Lax
-            | Fault::Brittle => {}
+            | Fault::Static
+            | Fault::Gullible
+            | Fault::Half
+            | Fault::Tired
+            | Fault::Alarm => {}
+            Fault::Brittle => drop(black_box(10 / self.config.after)),
+            Fault::Option => drop(black_box(self.config.divisor.map(|divisor| 10 / divisor))),
+            #[expect(clippy::print_stdout, reason = "what the host is tested against")]
+            Fault::Print => println!("stress was here"),
         }
         Ok(Spoil::Nothing)
     }
@@ -106,7 +117,9 @@ impl Trouble {
 /// Refuses faults in hooks that cannot have them.
 pub(crate) fn check(config: &Config) -> Result<()> {
     if config.unknown.is_some() && config.fault != Fault::Lax {
-        return Err(Error::config("unknown field `no-such-key`\nhint: it has fault, hook and after"));
+        return Err(Error::config(
+            "unknown field `no-such-key`, expected one of `fault`, `hook`, `after`, `divisor`",
+        ));
     }
     let spoils = matches!(config.hook, Hook::Adapt | Hook::Prefix | Hook::Loss | Hook::MergedDelta);
     let possible = match config.fault {
@@ -120,14 +133,18 @@ pub(crate) fn check(config: &Config) -> Result<()> {
         | Fault::Services
         | Fault::Memory
         | Fault::Detached
+        | Fault::Half
+        | Fault::Tired
         | Fault::Float32
         | Fault::Neighbour
         | Fault::Tokens
         | Fault::Decoding => config.hook == Hook::Adapt,
-        Fault::Undeclared | Fault::Unwrap => config.hook == Hook::Loss,
+        Fault::Undeclared | Fault::Unwrap | Fault::Alarm => config.hook == Hook::Loss,
         Fault::Unsteady | Fault::Forgetful => config.hook == Hook::AfterBackward,
         Fault::Alone => config.hook == Hook::BeforeStage,
-        Fault::Lax | Fault::Brittle => config.hook == Hook::Build,
+        Fault::Lax => config.hook == Hook::Build,
+        Fault::Static => config.hook == Hook::AfterStage,
+        Fault::Gullible => config.hook == Hook::Save,
         Fault::Phases => config.hook == Hook::BeforeStage,
         Fault::Later => matches!(config.hook, Hook::Adapt | Hook::BeforeStage),
         _ => true,
@@ -137,9 +154,6 @@ pub(crate) fn check(config: &Config) -> Result<()> {
             "the fault {:?} cannot happen in {:?}",
             config.fault, config.hook
         )));
-    }
-    if config.fault == Fault::Brittle {
-        black_box(10 / config.after);
     }
     if config.fault == Fault::Later && !cfg!(feature = "growth") {
         return Err(Error::config("this build of stress knows no later part of the border"));

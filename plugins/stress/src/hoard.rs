@@ -8,6 +8,20 @@ use coin_plugin_api::{PassPhase, Result, Step, Tensor, Term};
 /// By stage, sums of the activations that training showed: outlives strategies, cells and checkpoints.
 static SEEN: Mutex<BTreeMap<usize, f64>> = Mutex::new(BTreeMap::new());
 
+/// By stage, what its end left.
+static LEFT: Mutex<BTreeMap<usize, f64>> = Mutex::new(BTreeMap::new());
+
+/// Keeps of a stage what every run of it leaves.
+pub(crate) fn keep(stage: usize) {
+    LEFT.lock().unwrap_or_else(PoisonError::into_inner).insert(stage, -1.5);
+}
+
+/// What the stage before left.
+pub(crate) fn kept(stage: usize) -> f64 {
+    let left = LEFT.lock().unwrap_or_else(PoisonError::into_inner);
+    stage.checked_sub(1).and_then(|before| left.get(&before)).copied().unwrap_or(1.0)
+}
+
 /// How much of the earlier tasks gets into the later ones.
 const SHARE: f64 = 1e-3;
 

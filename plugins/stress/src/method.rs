@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use coin_plugin_api::{
-    Adapter, DType, Method, Parameters, PassPhase, Phase, Prefix, PrefixPlace, Registry, Result, SampleRef,
-    Stage, Step, Strategy, Tensor, Term, ensure, nn,
+    Adapter, DType, Error, Method, ParameterId, Parameters, PassPhase, Phase, Prefix, PrefixPlace, Registry,
+    Result, SampleRef, Stage, Step, Strategy, Tensor, Term, ensure, nn,
 };
 
 use crate::config::{Config, Fault, Hook};
@@ -32,7 +32,7 @@ pub(crate) fn build(config: Config, registry: &Registry) -> Result<Method> {
         nn::register_low_rank(registry, &site, RANK)?;
     }
     if fault == Fault::Reach {
-        let (reacher, keeper) = reach::pair(hook);
+        let (reacher, keeper) = reach::pair(hook, ParameterId(0));
         return Ok(Method::both(reacher, keeper));
     }
     if fault == Fault::Phases {
@@ -74,8 +74,10 @@ impl Adapter for Stress {
         let update = nn::low_rank(input, a, b, 1.0)?;
         let adapted = spoiled(output.add(&update)?, spoil)?;
         let is = |fault| self.0.is(fault, Hook::Adapt);
-        if is(Fault::Detached) {
+        if is(Fault::Detached) || is(Fault::Tired) && step.stage()? > 0 {
             output.add(&update.detach()?)
+        } else if is(Fault::Half) {
+            output.add(&nn::low_rank(input, &a.detach()?, b, 1.0)?)
         } else if is(Fault::Float32) {
             adapted.to_dtype(DType::FLOAT)
         } else if is(Fault::Neighbour) {
@@ -112,6 +114,13 @@ impl Adapter for Stress {
     }
 }
 
+impl Drop for Stress {
+    fn drop(&mut self) {
+        // There is nobody to give an error to.
+        let _nothing = self.0.strike(Hook::Drop);
+    }
+}
+
 impl Strategy for Stress {
     fn before_stage(&mut self, stage: &Stage) -> Result<Vec<Phase>> {
         if self.0.strike(Hook::BeforeStage)? == Spoil::Hidden {
@@ -129,8 +138,11 @@ impl Strategy for Stress {
         Ok(Vec::new())
     }
 
-    fn after_stage(&mut self, _stage: &Stage) -> Result<()> {
+    fn after_stage(&mut self, stage: &Stage) -> Result<()> {
         self.0.strike(Hook::AfterStage)?;
+        if self.0.is(Fault::Static, Hook::AfterStage) {
+            hoard::keep(stage.index());
+        }
         Ok(())
     }
 
@@ -151,6 +163,10 @@ impl Strategy for Stress {
         if self.0.is(Fault::Unwrap, Hook::Loss) {
             let _stage = step.stage().expect("a step has a stage");
         }
+        if self.0.is(Fault::Alarm, Hook::Loss) {
+            let reworded = |error| Error::new(format!("panicked, was not granted, is NaN: {error}"));
+            step.stage().map_err(reworded)?;
+        }
         match self.0.strike(Hook::Loss)? {
             _ if self.0.is(Fault::Hoard, Hook::Loss) => self.1.terms(step),
             Spoil::Nothing => Ok(Vec::new()),
@@ -162,6 +178,7 @@ impl Strategy for Stress {
         let factor = match self.0.strike(Hook::AfterBackward)? {
             Spoil::Nan => f64::NAN,
             Spoil::Scaled(factor) => factor,
+            _ if self.0.is(Fault::Static, Hook::AfterStage) => hoard::kept(stage.index()),
             _ => return Ok(()),
         };
         for parameter in stage.trainable()? {
@@ -189,7 +206,7 @@ impl Strategy for Stress {
 
     fn save(&self) -> Result<Vec<u8>> {
         self.0.strike(Hook::Save)?;
-        Ok(Vec::new())
+        Ok(if self.0.is(Fault::Gullible, Hook::Save) { b"anything".to_vec() } else { Vec::new() })
     }
 
     fn load(&mut self, _state: &[u8]) -> Result<()> {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use coin_plugin_api::{
-    Adapter, Batch, Parameters, PassPhase, Phase, ReplayBuffer, Result, SampleRef, Stage, Step, Strategy,
-    Tensor, Term, bail, ensure, nn,
+    Adapter, Batch, ParameterId, Parameters, PassPhase, Phase, ReplayBuffer, Result, SampleRef, Stage, Step,
+    Strategy, Tensor, Term, bail, ensure, nn,
 };
 
 use crate::config::Hook;
@@ -38,6 +38,20 @@ impl Shared {
         }
     }
 
+    /// What could be left behind for the next task that is answered, or be told from a gradient.
+    fn try_weights(&mut self, step: &Step, id: ParameterId, value: &Tensor) -> Result<()> {
+        let parameters = step.parameters();
+        self.try_call("set_value", parameters.set_value(id, value))?;
+        self.try_call("grad", parameters.grad(id))?;
+        self.try_call("set_grad", parameters.set_grad(id, value))?;
+        self.try_call("set_trainable", parameters.set_trainable(id, false))?;
+        self.try_call("snapshot", parameters.snapshot("reach"))?;
+        self.try_call("snapshot_value", parameters.snapshot_value("reach", id))?;
+        self.try_call("drop_snapshot", parameters.drop_snapshot("reach"))?;
+        self.try_call("gradients_of", parameters.gradients_of(&value.sum_all()?, &[id]))?;
+        self.try_call("count", step.count(id, value))
+    }
+
     /// What may not depend on the task that is answered.
     fn same(&mut self, what: String, told: String) -> Result<()> {
         let first = self.told.entry(what.clone()).or_insert_with(|| told.clone());
@@ -55,7 +69,8 @@ impl Known {
     }
 }
 
-pub(crate) struct Reacher(Known);
+/// With one of its tensors.
+pub(crate) struct Reacher(Known, ParameterId);
 
 pub(crate) struct Keeper {
     known: Known,
@@ -68,10 +83,10 @@ pub(crate) struct Keeper {
     batch: Option<Batch>,
 }
 
-/// The two objects; `gives` is the hook that hands out old samples.
-pub(crate) fn pair(gives: Hook) -> (Reacher, Keeper) {
+/// The two objects; `gives` is the hook that hands out old samples, `own` a tensor.
+pub(crate) fn pair(gives: Hook, own: ParameterId) -> (Reacher, Keeper) {
     let known = Known::default();
-    (Reacher(known.clone()), Keeper { known, gives, old: Vec::new(), own: Vec::new(), batch: None })
+    (Reacher(known.clone(), own), Keeper { known, gives, old: Vec::new(), own: Vec::new(), batch: None })
 }
 
 impl Keeper {
@@ -174,12 +189,15 @@ impl Adapter for Reacher {
         known.try_call("rows", step.rows())?;
         known.try_call("targets", step.targets())?;
         known.try_call("logits", step.logits())?;
+        // Not declared.
+        known.try_call("image_features", step.image_features())?;
+        known.try_call("text_features", step.text_features())?;
+        known.try_call("prompt_embeddings", step.prompt_embeddings())?;
         let phase = step.phase()?;
         if !matches!(phase, PassPhase::Prefill | PassPhase::Decode) {
             return Ok(adapted);
         }
         known.try_call("task_index", step.task_index())?;
-        known.try_call("row_stages", step.row_stages())?;
         known.try_call("row_stages", step.row_stages())?;
         known.try_call("label_mask", step.label_mask())?;
         known.try_call("target_rows", step.target_rows())?;
@@ -187,6 +205,7 @@ impl Adapter for Reacher {
         known.try_call("teacher_logits", step.teacher_logits("none"))?;
         known.try_call("list of all tensors", step.parameters().all())?;
         known.try_call("metric", step.parameters().metric("task", 0.0))?;
+        known.try_weights(step, self.1, a)?;
         known.same(String::from("stage"), format!("{} {:?}", step.stage()?, step.position()?))?;
         // A draw is of the site and phase, not of what is answered.
         known.same(

@@ -22,7 +22,7 @@ pub(super) const LEARNING_RATE: f64 = 0.02;
 pub(super) const EPSILON: f64 = 0.1;
 
 /// Where cargo puts the libraries of `tests/sketches`.
-pub(super) fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     let folder = built::folder().join("examples");
     assert!(
         folder.join("libl2p.so").is_file(),
@@ -89,7 +89,7 @@ fn shortened(task: Task) -> Task {
 }
 
 /// Lends a world to a test, with some keys set, the stack to train in it, and what loads its plugins.
-pub(super) fn with_world<T>(
+pub(crate) fn with_world<T>(
     stack: &str,
     set: &[&str],
     test: impl FnOnce(&World, &[StackEntry], &mut Shelf) -> Result<T>,
@@ -123,7 +123,7 @@ fn in_world<T>(
 }
 
 /// A cell of a stage for each task.
-pub(super) fn cell<'w>(
+pub(crate) fn cell<'w>(
     world: &'w World<'w>,
     stack: &[StackEntry],
     shelf: &mut Shelf,
