@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use coin_host::compare::world::{self, Shelf};
+use coin_host::compare::world::{self, PluginCache};
 use coin_host::config::{self, Plugins, Request, StackEntry, Trust};
 use coin_host::data::image::Transform;
 use coin_host::data::source::Source;
@@ -91,7 +91,7 @@ fn the_first_steps_read_a_window_of_the_records() {
     let world =
         World { config: &config, backbone: &backbone, tokenizer: &tokenizer, tasks: &[task], prompters };
     let dev = vec![built::plugin("lora")];
-    let mut shelf = Shelf::new(&Plugins { dirs: Vec::new(), dev, trust: Trust::Locked });
+    let mut shelf = PluginCache::new(&Plugins { dirs: Vec::new(), dev, trust: Trust::Locked });
     let stack = [StackEntry { plugin: String::from("lora"), config: toml::Table::new() }];
     let (cell, mut strategies) =
         build(&world, &mut |name| Ok(shelf.plugin(name)?), &stack, 0, vec![vec![0]]).expect("a cell");

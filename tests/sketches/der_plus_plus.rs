@@ -5,8 +5,7 @@
 //! L = cross-entropy(fresh rows) + alpha * mean of (logits - stored logits)^2 + beta * cross-entropy(replayed rows)
 //! ```
 //!
-//! The paper draws two sets of samples beyond the batch, one for each term; here the batch keeps its size, and one set that takes the place
-//! of fresh rows has both terms.
+//! The paper draws two sets of samples beyond the batch, one for each term; here one set, in place of fresh rows, has both terms.
 
 use coin_plugin_api::{
     Method, Phase, Registry, Result, Row, SampleRef, Stage, Step, Strategy, Tensor, Term, ensure,
@@ -31,19 +30,15 @@ impl Default for Config {
     }
 }
 
+#[derive(Serialize, Deserialize)]
 struct DerPlusPlus {
-    config: Config,
-    state: State,
-}
-
-#[derive(Default, Serialize, Deserialize)]
-struct State {
     /// Fresh rows so far.
     seen: usize,
+    config: Config,
 }
 
 fn build(config: Config, _registry: &Registry) -> Result<Method> {
-    Ok(Method::strategy(DerPlusPlus { config, state: State::default() }))
+    Ok(Method::strategy(DerPlusPlus { seen: 0, config }))
 }
 
 impl Strategy for DerPlusPlus {
@@ -57,13 +52,9 @@ impl Strategy for DerPlusPlus {
     fn compose_batch(&mut self, fresh: &[SampleRef], stage: &Stage) -> Result<Vec<SampleRef>> {
         let mut slots = stage.replay().slots()?;
         slots.retain(|slot| !fresh.contains(&slot.sample));
-        let mut batch = fresh.to_vec();
         let rows = self.config.rows_per_batch.min(slots.len());
-        let first = batch.len() - rows;
-        for (row, place) in batch[first..].iter_mut().zip(stage.sample("rows", slots.len(), rows)?) {
-            *row = slots[place].sample;
-        }
-        Ok(batch)
+        let drawn = stage.sample("rows", slots.len(), rows)?.into_iter().map(|place| slots[place].sample);
+        Ok(fresh[..fresh.len() - rows].iter().copied().chain(drawn).collect())
     }
 
     fn loss(&mut self, step: &Step) -> Result<Vec<Term>> {
@@ -100,11 +91,11 @@ impl Strategy for DerPlusPlus {
     }
 
     fn save(&self) -> Result<Vec<u8>> {
-        state::to_bytes(&self.state)
+        state::to_bytes(self)
     }
 
     fn load(&mut self, bytes: &[u8]) -> Result<()> {
-        self.state = state::from_bytes(bytes)?;
+        *self = state::from_bytes(bytes)?;
         Ok(())
     }
 }
@@ -113,12 +104,12 @@ impl DerPlusPlus {
     /// Vitter's reservoir: the `n`-th row stays with probability `capacity / n`, in the place of any other.
     fn keep(&mut self, step: &Step, row: &Row, draw: f32, logits: &Tensor) -> Result<()> {
         let (memory, slots) = (step.replay(), step.replay().slots()?);
-        self.state.seen += 1;
+        self.seen += 1;
         if slots.iter().any(|slot| slot.sample == row.sample) {
             return Ok(());
         }
         if slots.len() >= memory.capacity()? {
-            let place = (f64::from(draw) * self.state.seen as f64) as usize;
+            let place = (f64::from(draw) * self.seen as f64) as usize;
             let Some(slot) = slots.get(place) else { return Ok(()) };
             memory.remove(slot.slot)?;
         }

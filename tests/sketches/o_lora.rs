@@ -8,8 +8,8 @@
 //! with the squared Frobenius norm, as the paper has it; its code sums absolute values.
 
 use coin_plugin_api::{
-    Adapter, Init, Method, ParameterId, Phase, Registration, Registry, Result, Site, Stage, Step, Strategy,
-    Tensor, Term, export_plugin, nn, state,
+    Adapter, Init, Method, ParameterInfo, Phase, Registration, Registry, Result, Site, Stage, Step, Strategy,
+    Tensor, Term, export_plugin, nn,
 };
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +32,7 @@ impl Default for Config {
 fn build(config: Config, registry: &Registry) -> Result<Method> {
     let sites = registry.target_sites(&[String::from("all-linear")])?;
     let adapter = OLora { scaling: config.lora_alpha / config.r as f64 };
-    Ok(Method::both(adapter, Growth { config, sites, state: State::default() }))
+    Ok(Method::both(adapter, Growth { config, sites }))
 }
 
 struct OLora {
@@ -77,13 +77,6 @@ impl Adapter for OLora {
 struct Growth {
     config: Config,
     sites: Vec<Site>,
-    state: State,
-}
-
-#[derive(Default, Serialize, Deserialize)]
-struct State {
-    /// `A` by stage and site.
-    stages: Vec<Vec<ParameterId>>,
 }
 
 impl Strategy for Growth {
@@ -91,27 +84,27 @@ impl Strategy for Growth {
         for info in stage.trainable()?.iter().filter(|info| info.owner == "o-lora") {
             stage.set_trainable(info.id, false)?;
         }
-        let number = stage.index();
-        let pair = |site: &Site| {
+        let (number, r) = (stage.index(), self.config.r);
+        for site in &self.sites {
             let register = |name: &str, shape: &[i64], init| {
                 let name = format!("lora_{name}.{number}.weight");
                 stage.registry().register(Registration::parameter(name, shape, init).at(site))
             };
-            let r = self.config.r;
-            let a = register("A", &[r, site.in_features], Init::kaiming_uniform(site.in_features))?;
-            register("B", &[site.out_features, r], Init::ZEROS).map(|_| a)
-        };
-        self.state.stages.push(self.sites.iter().map(pair).collect::<Result<_>>()?);
+            register("A", &[r, site.in_features], Init::kaiming_uniform(site.in_features))?;
+            register("B", &[site.out_features, r], Init::ZEROS)?;
+        }
         Ok(Vec::new())
     }
 
     fn loss(&mut self, step: &Step) -> Result<Vec<Term>> {
-        let Some((new, earlier)) = self.state.stages.split_last() else { return Ok(Vec::new()) };
-        let a = |ids: &[ParameterId], site: usize| step.parameters().value(ids[site]);
+        let mut own = step.parameters().all()?;
+        own.retain(|info| info.owner == "o-lora" && info.name.contains(".lora_A."));
+        let (new, earlier): (Vec<ParameterInfo>, Vec<_>) = own.into_iter().partition(|info| info.trainable);
         let mut sums = Vec::new();
-        for site in 0..self.sites.len() {
-            for old in earlier {
-                sums.push(a(old, site)?.linear(&a(new, site)?)?.square()?.sum_all()?);
+        for new in &new {
+            let a = step.parameters().value(new.id)?;
+            for old in earlier.iter().filter(|old| old.site == new.site) {
+                sums.push(step.parameters().value(old.id)?.linear(&a)?.square()?.sum_all()?);
             }
         }
         if sums.is_empty() {
@@ -119,15 +112,6 @@ impl Strategy for Growth {
         }
         let sum = Tensor::stack(&sums.iter().collect::<Vec<_>>(), 0)?.sum_all()?;
         Ok(vec![Term::new("orthogonality", sum.mul_scalar(self.config.lambda)?)])
-    }
-
-    fn save(&self) -> Result<Vec<u8>> {
-        state::to_bytes(&self.state)
-    }
-
-    fn load(&mut self, bytes: &[u8]) -> Result<()> {
-        self.state = state::from_bytes(bytes)?;
-        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 
 use crate::bench::records::FileRecords;
-use crate::compare::world::Shelf;
+use crate::compare::world::PluginCache;
 use crate::config::resolved::{Backbone, Evaluation, Location, Protocol, Scheduler, Training};
 use crate::config::{Device, Dtype, Plugins, RunConfig, StackEntry, Trust};
 use crate::data::bad_input::BadInput;
@@ -106,7 +106,7 @@ impl Setup {
     /// The cell of the method, which is given.
     pub(super) fn cell<'w>(&self, world: &'w World<'w>) -> Result<(Cell<'w>, Strategies)> {
         let entry = self.method.as_ref().context("a method must be named\nhint: --method lora")?;
-        let mut shelf = Shelf::new(&self.config.plugins);
+        let mut shelf = PluginCache::new(&self.config.plugins);
         let stack = std::slice::from_ref(entry);
         build(world, &mut |name| Ok(shelf.plugin(name)?), stack, 0, vec![vec![0]])
     }

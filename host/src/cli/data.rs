@@ -7,7 +7,7 @@ use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand};
 
 use crate::cli::output::Output;
-use crate::compare::world::{self, Shelf};
+use crate::compare::world::{self, PluginCache};
 use crate::config::{self, ConfigError, Instruction, Location, Plugins, Request, Task, Trust};
 use crate::data::release;
 use crate::data::source::Source;
@@ -144,7 +144,7 @@ impl Selection {
 impl Selected {
     /// Opens every task; one that cannot be opened is an error of its own.
     fn open(self) -> Vec<(String, Task, anyhow::Result<Opened>)> {
-        let mut shelf = Shelf::new(&self.plugins);
+        let mut shelf = PluginCache::new(&self.plugins);
         let mut open = |(name, task): (String, Task)| {
             let opened = world::root(&task.root).and_then(|root| {
                 let source = world::source(&name, &task, &root, &mut shelf)?;

@@ -9,7 +9,7 @@ use tch::Tensor;
 use crate::compare::content;
 use crate::compare::manifest::{FILE_NAME, Manifest};
 use crate::compare::plan::Plan;
-use crate::compare::world::{self, Shelf};
+use crate::compare::world::{self, PluginCache};
 use crate::config::{self, Device, Dtype, RunConfig, StackEntry, nearest};
 use crate::model::merge::{Change, Changes};
 use crate::model::{Backbone, weights};
@@ -91,7 +91,7 @@ fn changes(config: &RunConfig, stack: &[StackEntry], used: &[PluginUse], file: &
     // Weights alone are asked for: no task is opened.
     let world =
         World { config, backbone: &backbone, tokenizer: &tokenizer, tasks: &[], prompters: Vec::new() };
-    let mut shelf = Shelf::new(&config.plugins);
+    let mut shelf = PluginCache::new(&config.plugins);
     let stages = vec![Vec::new(); config.tasks.len()];
     let (cell, _) = build(&world, &mut |plugin| Ok(shelf.plugin(plugin)?), stack, 0, stages)?;
     for entry in stack {

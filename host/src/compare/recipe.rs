@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::compare::world::Shelf;
+use crate::compare::world::PluginCache;
 use crate::config::{Method, Reference, StackEntry};
 use crate::train::build::build;
 use crate::train::cell::{Cell, Strategies, World};
@@ -30,7 +30,7 @@ impl<'c> Recipe<'c> {
     pub(super) fn build<'w>(
         &self,
         world: &'w World<'w>,
-        shelf: &mut Shelf,
+        shelf: &mut PluginCache,
         seed: u64,
         stages: Vec<Vec<usize>>,
     ) -> Result<(Cell<'w>, Strategies)> {

@@ -18,7 +18,7 @@ use crate::compare::protocol::{Checked, FeatureSize, Inputs, Refusal, Reply, Req
 use crate::compare::recipe::Recipe;
 use crate::compare::stop::Stop;
 use crate::compare::test_records;
-use crate::compare::world::{self, Parts, Shelf, feature_folder};
+use crate::compare::world::{self, Parts, PluginCache, feature_folder};
 use crate::config::{Location, RunConfig, StackEntry, Task as Configured};
 use crate::data::feature_cache::entry_bytes;
 use crate::data::task::Task;
@@ -44,7 +44,7 @@ pub fn serve(requests: impl BufRead, mut replies: impl Write) -> Result<()> {
     tch::set_num_threads(config.training.threads as i32);
     rayon::ThreadPoolBuilder::new().num_threads(config.training.threads).build_global()?;
     Breadcrumb::create(&breadcrumb)?.install();
-    let mut shelf = Shelf::new(&config.plugins);
+    let mut shelf = PluginCache::new(&config.plugins);
     let mut parts: Option<Parts> = None;
     for line in lines {
         let reply = match serde_json::from_str(&line?)? {
@@ -69,7 +69,11 @@ fn send(replies: &mut impl Write, reply: &Reply) -> Result<()> {
     Ok(())
 }
 
-fn loaded<'p>(config: &RunConfig, shelf: &mut Shelf, parts: &'p mut Option<Parts>) -> Result<&'p Parts> {
+fn loaded<'p>(
+    config: &RunConfig,
+    shelf: &mut PluginCache,
+    parts: &'p mut Option<Parts>,
+) -> Result<&'p Parts> {
     if parts.is_none() {
         let loaded = world::load(config, shelf)?;
         set_compute_device(loaded.backbone.device());
@@ -89,7 +93,12 @@ fn world<'p>(config: &'p RunConfig, parts: &'p Parts) -> Result<World<'p>> {
 }
 
 /// Opens every task, and builds a method if one is named.
-fn check(config: &RunConfig, shelf: &mut Shelf, parts: &mut Option<Parts>, method: Option<&str>) -> Reply {
+fn check(
+    config: &RunConfig,
+    shelf: &mut PluginCache,
+    parts: &mut Option<Parts>,
+    method: Option<&str>,
+) -> Reply {
     let found = loaded(config, shelf, parts).and_then(|parts| {
         let Some(name) = method else {
             let inputs = Inputs { datasets: readers(config, shelf), content: content::of(config, parts)? };
@@ -159,13 +168,13 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     code.unwrap_or(2).max(2)
 }
 
-fn uses(config: &RunConfig, shelf: &mut Shelf, stack: &[StackEntry]) -> Vec<PluginUse> {
+fn uses(config: &RunConfig, shelf: &mut PluginCache, stack: &[StackEntry]) -> Vec<PluginUse> {
     let loaded = stack.iter().filter_map(|entry| shelf.plugin(&entry.plugin).ok());
     loaded.map(|plugin| used(config, &plugin)).collect()
 }
 
 /// The plugins that read the tasks, each once.
-fn readers(config: &RunConfig, shelf: &mut Shelf) -> Vec<PluginUse> {
+fn readers(config: &RunConfig, shelf: &mut PluginCache) -> Vec<PluginUse> {
     let mut found: Vec<PluginUse> = Vec::new();
     for (_, task) in &config.tasks {
         let name = task.dataset.split('/').next().unwrap_or_default();
@@ -201,7 +210,7 @@ fn stages_in_order(config: &RunConfig) -> Vec<Vec<usize>> {
 fn run(
     config: &RunConfig,
     parts: &Parts,
-    shelf: &mut Shelf,
+    shelf: &mut PluginCache,
     out: &Path,
     work: &Work,
     beginning: Option<String>,
@@ -265,7 +274,7 @@ fn place(config: &RunConfig, task: &str) -> Result<usize> {
 fn cell_reply(
     world: &World,
     parts: &Parts,
-    shelf: &mut Shelf,
+    shelf: &mut PluginCache,
     recipe: Recipe,
     cell: &Planned,
     stages: Vec<Vec<usize>>,

@@ -70,7 +70,7 @@ pub fn device(device: config::Device) -> Device {
 ///
 /// # Errors
 /// A dataset that is not there or cannot be opened, an empty split, an unknown metric: each with the task's name.
-pub fn tasks(config: &RunConfig, backbone: &Backbone, shelf: &mut Shelf) -> Result<Vec<Task>> {
+pub fn tasks(config: &RunConfig, backbone: &Backbone, shelf: &mut PluginCache) -> Result<Vec<Task>> {
     let mut tasks = Vec::new();
     let cache = feature_cache(config, backbone)?;
     for (name, task) in &config.tasks {
@@ -131,7 +131,12 @@ pub(super) fn feature_folder(location: &Location) -> Result<PathBuf> {
 ///
 /// # Errors
 /// A dataset that is not there or cannot be opened, with the task's name.
-pub fn source(name: &str, task: &config::Task, root: &Path, shelf: &mut Shelf) -> Result<Box<dyn Source>> {
+pub fn source(
+    name: &str,
+    task: &config::Task,
+    root: &Path,
+    shelf: &mut PluginCache,
+) -> Result<Box<dyn Source>> {
     let (plugin, dataset) = task.dataset.split_once('/').with_context(|| {
         format!("task {name}: dataset `{}` is not of the form PLUGIN/DATASET", task.dataset)
     })?;
@@ -247,14 +252,14 @@ impl Source for PluginSource {
 }
 
 /// The plugins of a worker: each is loaded once.
-pub struct Shelf {
+pub struct PluginCache {
     catalog: Catalog,
     loaded: BTreeMap<String, Plugin>,
 }
 
-impl Shelf {
-    pub fn new(plugins: &config::Plugins) -> Shelf {
-        Shelf { catalog: Catalog::open(plugins), loaded: BTreeMap::new() }
+impl PluginCache {
+    pub fn new(plugins: &config::Plugins) -> PluginCache {
+        PluginCache { catalog: Catalog::open(plugins), loaded: BTreeMap::new() }
     }
 
     /// A plugin by name.
@@ -286,7 +291,7 @@ impl Shelf {
 }
 
 /// Loads everything that cells share.
-pub fn load(config: &RunConfig, shelf: &mut Shelf) -> Result<Parts> {
+pub fn load(config: &RunConfig, shelf: &mut PluginCache) -> Result<Parts> {
     let (backbone, tokenizer) = backbone(config)?;
     let tasks = tasks(config, &backbone, shelf)?;
     Ok(Parts { backbone, tokenizer, tasks, scorers: config.evaluation.scorers.clone() })

@@ -18,7 +18,7 @@ use super::training::{self, Base, Fault};
 use super::trial::{Method, Trial};
 use super::{answers, configuration, dataset, failure, memory, precision, resume, seed, stacking};
 use crate::compare::message::message;
-use crate::compare::world::Shelf;
+use crate::compare::world::PluginCache;
 use crate::config::{Plugins, StackEntry, Trust};
 use crate::ops::set_log_sink;
 use crate::plugin::breadcrumb::Breadcrumb;
@@ -237,7 +237,7 @@ impl Place {
     fn new(plugin: Plugin, setup: &Setup) -> Result<Place> {
         let testbed = Testbed::new(tch::Kind::Float, STEPS, &setup.scratch)?;
         let others = Plugins { dirs: Vec::new(), dev: Vec::new(), trust: Trust::Locked };
-        let (own, others) = (plugin.clone(), RefCell::new(Shelf::new(&others)));
+        let (own, others) = (plugin.clone(), RefCell::new(PluginCache::new(&others)));
         let find = move |name: &str| {
             if name == own.name() { Ok(own.clone()) } else { Ok(others.borrow_mut().plugin(name)?) }
         };

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use coin_host::compare::world::{self, Shelf};
+use coin_host::compare::world::{self, PluginCache};
 use coin_host::config::{self, Request, RunConfig, StackEntry};
 use coin_host::data::source::Source;
 use coin_host::data::task::Task;
@@ -92,7 +92,7 @@ fn shortened(task: Task) -> Task {
 pub(crate) fn with_world<T>(
     stack: &str,
     set: &[&str],
-    test: impl FnOnce(&World, &[StackEntry], &mut Shelf) -> Result<T>,
+    test: impl FnOnce(&World, &[StackEntry], &mut PluginCache) -> Result<T>,
 ) -> T {
     // As a worker has it; the tests run beside each other.
     tch::set_num_threads(1);
@@ -106,9 +106,9 @@ pub(crate) fn with_world<T>(
 
 fn in_world<T>(
     config: &RunConfig,
-    test: impl FnOnce(&World, &[StackEntry], &mut Shelf) -> Result<T>,
+    test: impl FnOnce(&World, &[StackEntry], &mut PluginCache) -> Result<T>,
 ) -> Result<T> {
-    let mut shelf = Shelf::new(&config.plugins);
+    let mut shelf = PluginCache::new(&config.plugins);
     let parts = world::load(config, &mut shelf)?;
     let tasks: Vec<Task> = parts.tasks.into_iter().map(shortened).collect();
     let world = World {
@@ -126,7 +126,7 @@ fn in_world<T>(
 pub(crate) fn cell<'w>(
     world: &'w World<'w>,
     stack: &[StackEntry],
-    shelf: &mut Shelf,
+    shelf: &mut PluginCache,
 ) -> Result<(Cell<'w>, Strategies)> {
     build(world, &mut |plugin| Ok(shelf.plugin(plugin)?), stack, 0, vec![vec![0], vec![1]])
 }

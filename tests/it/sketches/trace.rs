@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
-use coin_host::compare::world::Shelf;
+use coin_host::compare::world::PluginCache;
 use coin_host::config::StackEntry;
 use coin_host::train::cell::World;
 use coin_host::train::{checkpoint, stage};
@@ -48,7 +48,7 @@ impl Trace {
 pub(super) fn train(
     world: &World,
     stack: &[StackEntry],
-    shelf: &mut Shelf,
+    shelf: &mut PluginCache,
     stops: &[(usize, Option<usize>)],
 ) -> Result<Trace> {
     let folder = tempfile::tempdir()?;
