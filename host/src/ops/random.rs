@@ -95,7 +95,7 @@ const PART: usize = 1 << 16;
 
 /// Fills with what `value` makes of 32 random bits; each draw of 64 serves two elements. The same on any number of threads.
 fn fill(seed: u64, values: &mut [f32], value: impl Fn(u32) -> f32 + Sync) {
-    values.par_chunks_mut(PART).enumerate().for_each(|(part, values)| {
+    let fill = |(part, values): (usize, &mut [f32])| {
         let mut draws = Draws::from_seed(seed);
         draws.skip((part * PART / 2) as u64);
         for pair in values.chunks_mut(2) {
@@ -105,7 +105,12 @@ fn fill(seed: u64, values: &mut [f32], value: impl Fn(u32) -> f32 + Sync) {
                 *second = value(bits as u32);
             }
         }
-    });
+    };
+    match values.len() {
+        // Another thread would cost more than it takes over.
+        0..=PART => fill((0, values)),
+        _ => values.par_chunks_mut(PART).enumerate().for_each(fill),
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! AdamW (Loshchilov and Hutter 2019) over flat buffers: the moments of a group are one tensor each, so that a step is
-//! a handful of large operations however many parameters there are.
+//! AdamW (Loshchilov and Hutter 2019) over flat buffers: values, gradients and moments of a group are one tensor each, of which
+//! its parameters and their gradients are views, so that a step is a handful of large operations however many parameters there are.
 
 use std::collections::BTreeMap;
 
@@ -27,24 +27,39 @@ pub struct AdamW {
 struct GroupState {
     group: Group,
     sizes: Vec<i64>,
+    values: Tensor,
+    gradient: Tensor,
     first_moment: Tensor,
     second_moment: Tensor,
 }
 
-/// The gradients of one step, one flat tensor for each group.
+/// The gradients of one step, one flat tensor for each group: those that stand at the parameters, not copies.
 pub struct Gradients(Vec<Tensor>);
 
 impl AdamW {
-    /// Fresh state: moments and step count are zero. Groups without parameters are dropped.
+    /// Fresh state: moments and step count are zero. The parameters' values move into a buffer, under the handles that there are. Groups
+    /// without parameters are dropped.
     pub fn new(groups: Vec<Group>, betas: (f64, f64), epsilon: f64) -> Result<AdamW> {
         let mut states = Vec::new();
-        for group in groups.into_iter().filter(|group| !group.parameters.is_empty()) {
+        for mut group in groups.into_iter().filter(|group| !group.parameters.is_empty()) {
             let sizes: Vec<i64> = group.parameters.iter().map(|(_, tensor)| tensor.numel() as i64).collect();
             let options = (Kind::Float, group.parameters[0].1.device());
             let total: i64 = sizes.iter().sum();
+            let values = no_grad(|| {
+                let values = Tensor::f_empty([total], options)?;
+                let places = values.f_split_with_sizes(&sizes[..], 0)?;
+                for ((_, parameter), place) in group.parameters.iter_mut().zip(places) {
+                    let mut place = place.f_view(&parameter.size()[..])?;
+                    place.f_copy_(parameter)?;
+                    parameter.f_set_data(&place)?;
+                }
+                Ok::<_, anyhow::Error>(values)
+            })?;
             states.push(GroupState {
                 group,
                 sizes,
+                values,
+                gradient: Tensor::f_zeros([total], options)?,
                 first_moment: Tensor::f_zeros([total], options)?,
                 second_moment: Tensor::f_zeros([total], options)?,
             });
@@ -57,21 +72,25 @@ impl AdamW {
         self.steps
     }
 
-    /// Collects the gradients that stand at the parameters; a parameter without one has gradient zero.
+    /// The gradients that stand at the parameters; a parameter without one has gradient zero.
     pub fn gradients(&self) -> Result<Gradients> {
-        let mut flat = Vec::with_capacity(self.groups.len());
-        for state in &self.groups {
-            let mut parts = Vec::with_capacity(state.sizes.len());
-            for ((_, parameter), &size) in state.group.parameters.iter().zip(&state.sizes) {
-                let gradient = parameter.f_grad()?;
-                parts.push(match gradient.defined() {
-                    true => gradient.f_detach()?.f_reshape([-1])?,
-                    false => Tensor::f_zeros([size], (Kind::Float, parameter.device()))?,
-                });
+        no_grad(|| {
+            for state in &self.groups {
+                let places = state.gradient.f_split_with_sizes(&state.sizes[..], 0)?;
+                for ((_, parameter), mut place) in state.group.parameters.iter().zip(places) {
+                    let mut gradient = parameter.f_grad()?;
+                    if !gradient.defined() {
+                        let _ = place.f_zero_()?;
+                    } else if gradient.data_ptr() != place.data_ptr() {
+                        // What libtorch has just made moves into the buffer, and is added to there from now on.
+                        let mut place = place.f_view(&parameter.size()[..])?;
+                        place.f_copy_(&gradient)?;
+                        gradient.f_set_data(&place)?;
+                    }
+                }
             }
-            flat.push(Tensor::f_cat(&parts, 0)?.f_to_kind(Kind::Float)?);
-        }
-        Ok(Gradients(flat))
+            Ok(Gradients(self.groups.iter().map(|state| state.gradient.shallow_clone()).collect()))
+        })
     }
 
     /// One update, with every group's learning rate times `factor` (the schedule's).
@@ -90,14 +109,11 @@ impl AdamW {
                 let mut denominator = state.second_moment.f_sqrt()?;
                 let _ = denominator.f_div_scalar_(correction_2.sqrt())?.f_add_scalar_(self.epsilon)?;
                 let update = state.first_moment.f_div(&denominator)?.f_mul_scalar_(-rate / correction_1)?;
-                let parts = update.f_split_with_sizes(&state.sizes[..], 0)?;
                 let decay = 1.0 - rate * state.group.weight_decay;
-                for ((_, parameter), part) in state.group.parameters.iter_mut().zip(&parts) {
-                    if decay != 1.0 {
-                        let _ = parameter.f_mul_scalar_(decay)?;
-                    }
-                    let _ = parameter.f_add_(&part.f_view(&parameter.size()[..])?)?;
+                if decay != 1.0 {
+                    let _ = state.values.f_mul_scalar_(decay)?;
                 }
+                let _ = state.values.f_add_(&update)?;
             }
             Ok(())
         })
@@ -105,13 +121,7 @@ impl AdamW {
 
     /// Sets all gradients to zero.
     pub fn zero_gradients(&self) -> Result<()> {
-        for (_, parameter) in self.groups.iter().flat_map(|state| &state.group.parameters) {
-            let gradient = parameter.f_grad()?;
-            if gradient.defined() {
-                let _ = gradient.f_detach()?.f_zero_()?;
-            }
-        }
-        Ok(())
+        self.gradients()?.0.iter_mut().try_for_each(|flat| flat.f_zero_().map(drop)).map_err(Into::into)
     }
 
     /// Names of the parameters whose gradient holds an infinity or NaN, at most `limit` of them.
@@ -256,6 +266,35 @@ mod tests {
         }
         for (found, (p, _, _)) in values(&a).into_iter().chain(values(&b)).zip(expected) {
             assert!((f64::from(found) - p).abs() < 1e-5, "{found} {p}");
+        }
+    }
+
+    #[test]
+    fn values_and_gradients_are_in_one_buffer_under_the_handles_that_there_were() {
+        let (a, b) = (leaf(&[1.0, -2.0, 0.5]), leaf(&[0.3, -0.7]));
+        let named = [("a", &a), ("b", &b)].map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone()));
+        let group = Group { parameters: named.into(), learning_rate: 0.1, weight_decay: 0.0 };
+        let mut optimizer = AdamW::new(vec![group], (0.9, 0.999), 1e-8).expect("an optimizer");
+        assert_eq!((values(&a), values(&b)), (vec![1.0, -2.0, 0.5], vec![0.3, -0.7]));
+        let follows = |one: &Tensor, other: &Tensor| one.data_ptr().wrapping_byte_add(12) == other.data_ptr();
+        assert!(follows(&a, &b) && a.requires_grad() && b.is_leaf());
+        for step in 0..3 {
+            // The second one has no gradient at first; the sum of two passes is that of their gradients.
+            (&a * 2.0).sum(Kind::Float).backward();
+            (&a * 1.0).sum(Kind::Float).backward();
+            if step > 0 {
+                (&b * 5.0).sum(Kind::Float).backward();
+            }
+            let gradients = optimizer.gradients().expect("gradients");
+            let second = if step > 0 { 5.0 } else { 0.0 };
+            assert_eq!(values(&gradients.0[0]), [3.0, 3.0, 3.0, second, second]);
+            assert!(a.grad().data_ptr() == gradients.0[0].data_ptr());
+            assert!(step == 0 || follows(&a.grad(), &b.grad()));
+            let before = values(&a);
+            optimizer.step(&gradients, 1.0).expect("a step");
+            assert!(values(&a).iter().zip(before).all(|(now, before)| *now < before));
+            optimizer.zero_gradients().expect("zeroed");
+            assert_eq!(values(&a.grad()), [0.0; 3]);
         }
     }
 
