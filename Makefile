@@ -5,10 +5,10 @@ PYTHON ?= python3
 # A plugin of your own joins Cargo.lock when it is first built; where CI is set, Cargo.lock must be complete as it is.
 LOCKED ?= $(if $(CI),--locked)
 
-.PHONY: help libtorch build compare test lint peer fixtures parity speed
+.PHONY: help libtorch build compare test lint peer fixtures parity speed cuda-check
 
 help:           ## List the targets
-	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 15
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 17
 
 libtorch:       ## Fetch libtorch into .libtorch, unless it is there or LIBTORCH is set
 	@$(PYTHON) host/libtorch/fetch.py
@@ -44,3 +44,14 @@ parity: build peer ## Compare with transformers and peft on small checkpoints of
 
 speed: build peer ## Time training and answering beside transformers and peft (10 minutes; the machine must be idle)
 	.peer/bin/python tests/peer/speed.py
+
+# Its own Python environment and target folder, so that the CPU build stays as it is; `PATH` leads torch-sys to that PyTorch.
+cuda-check: .cuda/ready ## Build and test with PyTorch's CUDA build, GPU or none (5 GB of packages, its own target folder)
+	env -u LIBTORCH LIBTORCH_USE_PYTORCH=1 CARGO_TARGET_DIR=target/cuda PATH="$(CURDIR)/.cuda/bin:$$PATH" \
+	$(MAKE) test PYTHON=python3
+	target/cuda/release/coin-host doctor
+
+.cuda/ready: host/libtorch/fetch.py
+	$(PYTHON) -m venv .cuda
+	.cuda/bin/pip install --quiet torch==$$($(PYTHON) -c 'import sys; sys.path.insert(0, "host/libtorch"); import fetch; print(fetch.TORCH_VERSION)')
+	@touch $@
