@@ -1,5 +1,6 @@
 //! What `coin-host doctor` shows: the libtorch that is loaded, devices, processor, threads, memory, and where plugins come from.
 
+pub mod gpu;
 pub mod machine;
 
 use std::fmt::Write;
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use gpu::{Absence, Gpus};
 use machine::{Libtorch, Memory, Processor, Threads};
 
 /// The libtorch that this host is written for.
@@ -20,6 +22,8 @@ pub struct Report {
     pub libtorch: Libtorch,
     /// Names that `device` takes in a run's configuration.
     pub devices: Vec<String>,
+    /// What a libtorch with CUDA finds; `None` where libtorch is for the CPU only.
+    pub gpus: Option<Gpus>,
     pub processor: Processor,
     pub threads: Threads,
     pub memory: Memory,
@@ -77,10 +81,16 @@ pub struct Problem {
 
 /// Looks at this machine. Nothing is changed and no plugin code is run.
 pub fn examine(plugin_folders: &[PathBuf], plugins: Vec<PluginState>) -> Report {
+    let libtorch = machine::libtorch();
+    let gpus = libtorch.cuda.then(gpu::gpus);
+    let usable = gpus.as_ref().map_or(0, |gpus| gpus.usable);
     let mut report = Report {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        libtorch: machine::libtorch(),
-        devices: machine::devices(),
+        libtorch,
+        devices: std::iter::once("cpu".to_owned())
+            .chain((0..usable).map(|index| format!("cuda:{index}")))
+            .collect(),
+        gpus,
         processor: machine::processor(),
         threads: machine::threads(),
         memory: machine::memory(),
@@ -106,11 +116,10 @@ fn problems(report: &Report) -> Vec<Problem> {
             hint: format!("point LIBTORCH at a libtorch {LIBTORCH_VERSION}, or unset it, and build again"),
         });
     }
-    if libtorch.cuda && !report.devices.iter().any(|name| name.starts_with("cuda")) {
-        found.push(Problem {
-            what: "libtorch has its CUDA part, but no CUDA device can be used".to_owned(),
-            hint: "`nvidia-smi` must list a device; CUDA_VISIBLE_DEVICES may hide it".to_owned(),
-        });
+    // A machine without a GPU is a machine in order: `auto` takes the CPU.
+    if let Some(absence) = report.absence().filter(|absence| absence.is_fault) {
+        let what = format!("libtorch has CUDA, but no GPU can be used: {}", absence.why);
+        found.push(Problem { what, hint: absence.hint });
     }
     if !report.plugin_folders.is_empty() && report.plugin_folders.iter().all(|folder| !folder.exists) {
         found.push(Problem {
@@ -136,6 +145,28 @@ fn problems(report: &Report) -> Vec<Problem> {
 }
 
 impl Report {
+    fn absence(&self) -> Option<Absence> {
+        self.gpus.as_ref()?.absence(self.libtorch.cuda_version.as_deref())
+    }
+
+    /// The GPUs, or why there is none and what to do for one.
+    fn about_gpus(&self) -> Vec<String> {
+        let Some(gpus) = &self.gpus else {
+            return vec![String::from(
+                "for a GPU: LIBTORCH with CUDA, or LIBTORCH_USE_PYTORCH=1, then `make build`",
+            )];
+        };
+        let known =
+            [gpus.model().map(str::to_owned), gpus.driver.as_ref().map(|driver| format!("driver {driver}"))];
+        let known: Vec<String> = known.into_iter().flatten().collect();
+        match self.absence() {
+            None if known.is_empty() => Vec::new(),
+            None => vec![known.join(", ")],
+            Some(absence) if absence.is_fault => vec![String::from("no GPU: see the problem below")],
+            Some(absence) => vec![format!("no GPU: {}; `auto` takes the CPU", absence.why), absence.hint],
+        }
+    }
+
     /// The report for a person: one subject a line, problems with their hints last.
     pub fn text(&self) -> String {
         let mut out = String::new();
@@ -146,12 +177,7 @@ impl Report {
         line("coin-host", self.version.clone());
         line("libtorch", self.libtorch.to_string());
         line("devices", self.devices.join(", "));
-        if !self.libtorch.cuda {
-            line(
-                "",
-                "for a GPU: LIBTORCH with CUDA, or LIBTORCH_USE_PYTORCH=1, then `make build`".to_owned(),
-            );
-        }
+        self.about_gpus().into_iter().for_each(|text| line("", text));
         line("processor", self.processor.to_string());
         line("threads", self.threads.to_string());
         line("memory", self.memory.to_string());
@@ -200,6 +226,8 @@ mod tests {
         assert!(report.text().contains(&path.display().to_string()), "{}", report.text());
         let has_hint = report.text().contains("for a GPU: LIBTORCH with CUDA");
         assert_eq!(has_hint, !report.libtorch.cuda, "{}", report.text());
+        assert_eq!(report.gpus.is_some(), report.libtorch.cuda);
+        assert_eq!(report.devices.len(), 1 + report.gpus.as_ref().map_or(0, |gpus| gpus.usable));
         assert!(report.processor.cores > 0 && report.threads.within_operation > 0);
         assert!(report.memory.total_bytes >= report.memory.available_bytes);
     }
@@ -220,6 +248,40 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
+    }
+
+    #[test]
+    fn a_libtorch_with_cuda_says_what_it_found() {
+        let mut report = examine(&[], Vec::new());
+        report.libtorch.version = Some(String::from("2.13.0+cu130"));
+        (report.libtorch.cuda, report.libtorch.cuda_version) = (true, Some(String::from("13.0")));
+        let mut text_with = |gpus: Gpus| {
+            report.devices.truncate(1);
+            report.devices.extend((0..gpus.usable).map(|index| format!("cuda:{index}")));
+            report.gpus = Some(gpus);
+            report.problems = problems(&report);
+            (report.problems.len(), report.text())
+        };
+        let (problems, text) = text_with(Gpus::default());
+        assert_eq!(problems, 0, "a machine without a GPU is in order\n{text}");
+        for part in [
+            "libtorch    2.13.0+cu130 at ",
+            "(CUDA 13.0, ",
+            "\ndevices     cpu\n            no GPU: no NVIDIA driver is loaded; `auto` takes the CPU\n            for a GPU ",
+        ] {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+        let driver = Some(String::from("470.57.02"));
+        let old = Gpus { driver: driver.clone(), device_files: 1, ..Gpus::default() };
+        let (problems, text) = text_with(old);
+        assert_eq!(problems, 1, "{text}");
+        let part = "no GPU can be used: NVIDIA's driver 470.57.02 is too old for CUDA 13, which needs 580 or newer\nhint: update";
+        assert!(text.contains(part), "{text}");
+        let models = vec![String::from("NVIDIA L4"); 2];
+        let (problems, text) = text_with(Gpus { usable: 2, models, driver, ..Gpus::default() });
+        assert_eq!(problems, 0, "{text}");
+        let part = "devices     cpu, cuda:0, cuda:1\n            NVIDIA L4, driver 470.57.02\n";
+        assert!(text.contains(part), "{text}");
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod determinism;
 mod faults;
 mod feature_cache;
 mod fuzz;
+mod gpu;
 mod judge;
 mod llava;
 mod loader;

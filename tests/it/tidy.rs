@@ -2,6 +2,7 @@
 //! what a text file looks like, which licences come in. Every complaint names file and line and says what to do.
 
 mod code;
+mod devices;
 mod imports;
 mod licences;
 mod packages;

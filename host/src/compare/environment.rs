@@ -8,7 +8,7 @@ use tch::Device;
 use crate::compare::check::Refused;
 use crate::compare::{content, world};
 use crate::config::{self, RunConfig};
-use crate::doctor::machine;
+use crate::doctor::{gpu, machine};
 use crate::report::results::Environment;
 
 /// This machine, as a run with this configuration uses it.
@@ -29,7 +29,10 @@ pub fn of(config: &RunConfig) -> Environment {
         },
         device: {
             let device = match world::device(config.backbone.device) {
-                Device::Cuda(index) => format!("cuda:{index}"),
+                Device::Cuda(index) => match gpu::gpus().model() {
+                    Some(model) => format!("cuda:{index}, {model}"),
+                    None => format!("cuda:{index}"),
+                },
                 _ => String::from("cpu"),
             };
             match config.backbone.dtype {
@@ -56,25 +59,26 @@ pub fn differences(then: Option<&Environment>, now: &Environment) -> Vec<String>
 /// Refuses a GPU that is not there, before anything is loaded.
 pub fn check_device(device: config::Device) -> Result<()> {
     let config::Device::Cuda(index) = device else { return Ok(()) };
-    let devices = if tch::Cuda::is_available() { tch::Cuda::device_count().max(0) as usize } else { 0 };
-    match missing(index, devices, machine::libtorch().cuda) {
+    match missing(index, &machine::libtorch(), &gpu::gpus()) {
         None => Ok(()),
         Some(message) => Err(Refused::configuration(message).into()),
     }
 }
 
 /// Why there is no device of this index, where there is none.
-fn missing(index: usize, devices: usize, has_cuda: bool) -> Option<String> {
+fn missing(index: usize, libtorch: &machine::Libtorch, gpus: &gpu::Gpus) -> Option<String> {
     let what = format!("there is no device cuda:{index}");
-    match devices {
-        _ if index < devices => None,
-        0 if !has_cuda => Some(format!(
+    if index < gpus.usable {
+        return None;
+    }
+    if !libtorch.cuda {
+        return Some(format!(
             "{what}: this libtorch is CPU only\nhint: set LIBTORCH to one with CUDA, or LIBTORCH_USE_PYTORCH=1 with such a PyTorch, and run `make build`; `cpu` and `auto` run with this one"
-        )),
-        0 => Some(format!(
-            "{what}: libtorch has its CUDA part, but finds no GPU\nhint: `nvidia-smi` must list one; CUDA_VISIBLE_DEVICES may hide it"
-        )),
-        devices => Some(format!("{what}\nhint: devices are numbered from cuda:0 to cuda:{}", devices - 1)),
+        ));
+    }
+    match gpus.absence(libtorch.cuda_version.as_deref()) {
+        Some(absence) => Some(format!("{what}: {}\nhint: {}", absence.why, absence.hint)),
+        None => Some(format!("{what}\nhint: devices are numbered from cuda:0 to cuda:{}", gpus.usable - 1)),
     }
 }
 
@@ -84,15 +88,16 @@ mod tests {
 
     #[test]
     fn a_gpu_that_is_not_there_is_named_with_what_to_do() {
-        for (index, devices, has_cuda, expected) in [
+        for (index, usable, cuda, expected) in [
             (0, 1, true, None),
             (0, 0, false, Some("this libtorch is CPU only\nhint: set LIBTORCH")),
-            (0, 0, true, Some("finds no GPU\nhint: `nvidia-smi`")),
+            (0, 0, true, Some("no device cuda:0: no NVIDIA driver is loaded\nhint: for a GPU")),
             (2, 2, true, Some("no device cuda:2\nhint: devices are numbered from cuda:0 to cuda:1")),
         ] {
-            let found = missing(index, devices, has_cuda);
+            let libtorch = machine::Libtorch { cuda, ..machine::libtorch() };
+            let found = missing(index, &libtorch, &gpu::Gpus { usable, ..gpu::Gpus::default() });
             assert_eq!(found.is_some(), expected.is_some(), "{found:?}");
-            assert!(found.unwrap_or_default().contains(expected.unwrap_or_default()));
+            assert!(found.clone().unwrap_or_default().contains(expected.unwrap_or_default()), "{found:?}");
         }
     }
 }

@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use tch::{Device, Kind, Tensor};
 
 use crate::data::image::Transform;
-use crate::doctor::machine;
+use crate::doctor::{gpu, machine};
 use crate::files;
 use crate::model::{Backbone, weights};
 
@@ -139,6 +139,10 @@ fn tower(backbone: &Backbone) -> Result<Sha256> {
         (&config.vision_config, config.vision_feature_layer, config.vision_feature_select_strategy),
         config.projector_scale_factor,
     ))?);
+    if backbone.device().is_cuda() {
+        // Another GPU rounds in another way.
+        hash.update(serde_json::to_vec(&gpu::gpus().models)?);
+    }
     for (name, tensor) in backbone.parameters().iter().filter(|(name, _)| name.starts_with("vision_tower.")) {
         hash.update(weights::serialized(&BTreeMap::from([(name.clone(), tensor.shallow_clone())]))?);
     }

@@ -15,6 +15,8 @@ pub struct Libtorch {
     pub version: Option<String>,
     /// Whether its CUDA part is loaded.
     pub cuda: bool,
+    /// The version of CUDA that it was built for, where its own version tells.
+    pub cuda_version: Option<String>,
     /// Libraries it was built with.
     pub built_with: Vec<String>,
 }
@@ -53,10 +55,13 @@ pub(crate) fn libtorch() -> Libtorch {
         (tch::utils::has_openmp(), "OpenMP"),
         (tch::utils::has_lapack(), "LAPACK"),
     ];
+    let version = path.as_deref().and_then(version);
+    let cuda = loaded(&maps, "libtorch_cuda.so").is_some();
     Libtorch {
-        version: path.as_deref().and_then(version),
+        cuda_version: version.as_deref().and_then(cuda_version).filter(|_| cuda),
+        version,
         path,
-        cuda: loaded(&maps, "libtorch_cuda.so").is_some(),
+        cuda,
         built_with: built_with.iter().filter(|(has, _)| *has).map(|(_, name)| (*name).to_owned()).collect(),
     }
 }
@@ -78,9 +83,12 @@ fn version(library: &Path) -> Option<String> {
     line.split(['\'', '"']).nth(1).map(str::to_owned)
 }
 
-pub(super) fn devices() -> Vec<String> {
-    let count = if tch::Cuda::is_available() { tch::Cuda::device_count() } else { 0 };
-    std::iter::once("cpu".to_owned()).chain((0..count).map(|index| format!("cuda:{index}"))).collect()
+/// `13.0` out of `2.13.0+cu130`.
+fn cuda_version(version: &str) -> Option<String> {
+    let digits = version.split_once("+cu")?.1;
+    let (major, minor) = digits.split_at_checked(digits.len().checked_sub(1)?)?;
+    (!major.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit()))
+        .then(|| format!("{major}.{minor}"))
 }
 
 pub(crate) fn processor() -> Processor {
@@ -143,11 +151,15 @@ impl Display for Libtorch {
         if let Some(path) = &self.path {
             write!(f, " at {}", path.display())?;
         }
-        let cuda = if self.cuda { "with CUDA" } else { "CPU only" };
+        let cuda = match (self.cuda, &self.cuda_version) {
+            (false, _) => String::from("CPU only"),
+            (true, None) => String::from("CUDA"),
+            (true, Some(version)) => format!("CUDA {version}"),
+        };
         write!(
             f,
             " ({})",
-            std::iter::once(cuda)
+            std::iter::once(cuda.as_str())
                 .chain(self.built_with.iter().map(String::as_str))
                 .collect::<Vec<_>>()
                 .join(", ")
@@ -206,6 +218,19 @@ mod tests {
         assert_eq!(version(&library).as_deref(), Some("2.13.0+cu130"));
         fs::write(folder.path().join("build-version"), "2.13.0\n").expect("written");
         assert_eq!(version(&library).as_deref(), Some("2.13.0"));
+    }
+
+    #[test]
+    fn the_version_tells_for_which_cuda_it_was_built() {
+        for (version, cuda) in [
+            ("2.13.0+cu130", Some("13.0")),
+            ("2.13.0+cu92", Some("9.2")),
+            ("2.13.0+cpu", None),
+            ("2.13.0", None),
+            ("2.13.0+cu", None),
+        ] {
+            assert_eq!(cuda_version(version).as_deref(), cuda, "{version}");
+        }
     }
 
     #[test]

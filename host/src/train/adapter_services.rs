@@ -7,7 +7,7 @@ use std::collections::btree_map::Entry;
 use anyhow::{Context as _, Result, bail, ensure};
 use coin_plugin_api::Need;
 use coin_plugin_api::abi::{RawModel, RawRow, RawSite, RawStep};
-use tch::{Tensor, no_grad};
+use tch::{Kind, Tensor, no_grad};
 
 use crate::data::collate::TrainingBatch;
 use crate::model::{Images, Pass, Phase, Shift};
@@ -263,7 +263,9 @@ impl Services for AdapterServices<'_> {
     fn image_rows(&self) -> Result<Tensor> {
         self.whole_batch("image_rows")?;
         let (ids, images) = (self.input_ids()?, self.pass.images.borrow());
-        let Some(images) = images.as_ref() else { return Ok(Tensor::f_from_slice::<i64>(&[])?) };
+        let Some(images) = images.as_ref() else {
+            return Ok(ids.f_new_empty([0], (Kind::Int64, ids.device()))?);
+        };
         describe::image_rows(images, ids.size2()?.1)
     }
 
