@@ -45,16 +45,16 @@ parity: build peer ## Compare with transformers and peft on small checkpoints of
 speed: build peer ## Time training and answering beside transformers and peft (10 minutes; the machine must be idle)
 	.peer/bin/python tests/peer/speed.py
 
-# Its own Python environment and target folder, so that the CPU build stays as it is; `PATH` leads torch-sys to that PyTorch. The tests
-# hold figures of the CPU to the bit, so GPUs are hidden from all of them but the one that compares a GPU with the CPU.
-cuda-check: .cuda/ready ## Build and test with PyTorch's CUDA build, on machines with and without a GPU
-	+$(WITH_CUDA) CUDA_VISIBLE_DEVICES= $(MAKE) test PYTHON=python3
+# A Python environment and a target folder of its own: the CPU build stays as it is. torch-sys finds that PyTorch through `PATH`.
+WITH_CUDA = env -u LIBTORCH LIBTORCH_USE_PYTORCH=1 CARGO_TARGET_DIR="$(CURDIR)/target/cuda" PATH="$(CURDIR)/.cuda/bin:$$PATH"
+
+# Tests hold figures of the CPU to the bit: a GPU is hidden from all but the one that compares it with the CPU.
+cuda-check: .cuda/ready ## Build and test with PyTorch's CUDA build, with or without a GPU (7 GB of disk)
+	$(WITH_CUDA) CUDA_VISIBLE_DEVICES= $(MAKE) test PYTHON=python3
 	$(WITH_CUDA) $(CARGO) test --release $(LOCKED) --package coin-tests -- gpu::
 	target/cuda/release/coin-host doctor
 
-WITH_CUDA = env -u LIBTORCH LIBTORCH_USE_PYTORCH=1 CARGO_TARGET_DIR="$(CURDIR)/target/cuda" PATH="$(CURDIR)/.cuda/bin:$$PATH"
-
 .cuda/ready: host/libtorch/fetch.py
 	$(PYTHON) -m venv .cuda
-	.cuda/bin/pip install --quiet torch==$$($(PYTHON) -c 'import sys; sys.path.insert(0, "host/libtorch"); import fetch; print(fetch.TORCH_VERSION)')
+	.cuda/bin/pip install --quiet --no-cache-dir torch==$$($(PYTHON) -c 'import sys; sys.path.insert(0, "host/libtorch"); import fetch; print(fetch.TORCH_VERSION)')
 	@touch $@

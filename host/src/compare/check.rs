@@ -67,6 +67,7 @@ pub fn check(arguments: &CompareArguments) -> Result<Checked> {
     let mut config = arguments.config.clone();
     let mut checker = Checker::new(arguments)?;
     let protocol::Checked { mut refusals, mut plugins, inputs, features, mut notes } = checker.ask(None)?;
+    notes.extend(environment::unused_gpu(config.backbone.device));
     if refusals.is_empty() {
         for method in methods(&config) {
             let found = checker.ask(Some(&method))?;

@@ -65,6 +65,16 @@ pub fn check_device(device: config::Device) -> Result<()> {
     }
 }
 
+/// What to know where `auto` takes the CPU and a GPU was meant to be there.
+pub fn unused_gpu(device: config::Device) -> Option<String> {
+    let libtorch = machine::libtorch();
+    if device != config::Device::Auto || !libtorch.cuda {
+        return None;
+    }
+    let absence = gpu::gpus().absence(libtorch.cuda_version.as_deref()).filter(|absence| absence.is_fault)?;
+    Some(format!("no GPU is used: {}\nhint: {}", absence.why, absence.hint))
+}
+
 /// Why there is no device of this index, where there is none.
 fn missing(index: usize, libtorch: &machine::Libtorch, gpus: &gpu::Gpus) -> Option<String> {
     let what = format!("there is no device cuda:{index}");
