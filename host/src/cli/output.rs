@@ -61,7 +61,7 @@ impl Output {
     /// `error: ..` on stderr, and the lines with hints set off from it.
     pub(crate) fn error(&self, text: &str) {
         let (mut message, mut hints) = (String::new(), String::new());
-        for line in text.lines() {
+        for line in seen(text).lines() {
             match line.strip_prefix("hint: ") {
                 Some(hint) => hints.push_str(&format!("\n{} {hint}", self.paint("hint:", "36"))),
                 None if message.is_empty() => message.push_str(line),
@@ -73,7 +73,7 @@ impl Output {
 
     /// `warning: ..` on stderr: what a reader of the data has to know.
     pub(crate) fn warning(&self, text: &str) {
-        self.stderr(&format!("{} {text}", self.paint("warning:", "1;33")));
+        self.stderr(&format!("{} {}", self.paint("warning:", "1;33"), seen(text)));
     }
 
     /// Whether notes and progress are wanted.
@@ -88,5 +88,25 @@ impl Output {
     fn stderr(&self, text: &str) {
         // Nobody is left to tell when stderr is closed.
         let _ = writeln!(io::stderr().lock(), "{text}");
+    }
+}
+
+/// A message without what a terminal would obey: parts of it are names and texts of others.
+fn seen(text: &str) -> String {
+    let escaped = |character: char| match character {
+        '\n' | '\t' => character.to_string(),
+        other if other.is_control() => other.escape_default().to_string(),
+        other => other.to_string(),
+    };
+    text.chars().map(escaped).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_does_nothing_to_a_terminal() {
+        assert_eq!(seen("a\tb\u{1b}[2J\r\nhint: \u{e9}"), "a\tb\\u{1b}[2J\\r\nhint: \u{e9}");
     }
 }

@@ -12,6 +12,7 @@ use crate::cli::output::Output;
 use crate::config::{Plugins, Trust};
 use crate::plugin::Catalog;
 use crate::plugin::listing::State;
+use crate::plugin::manifest::shown;
 
 mod add;
 mod check;
@@ -145,7 +146,7 @@ fn table(states: &[State]) -> String {
         vec![["NAME", "VERSION", "KIND", "API", "TARGET", "TRUST", "SIGNATURE", "FROM"].map(String::from)];
     for state in states {
         let trust = if state.hidden_by.is_some() { "hidden" } else { state.verdict.name() };
-        let from = state.path.as_deref().map(|path| near(path).display().to_string());
+        let from = state.path.as_deref().map(near);
         rows.push([
             state.name.clone(),
             state.version.clone().unwrap_or_else(|| String::from("?")),
@@ -179,8 +180,10 @@ fn kinds(state: &State) -> String {
 }
 
 /// A path below the current folder as it is seen from there.
-fn near(path: &Path) -> &Path {
-    std::env::current_dir().ok().and_then(|current| path.strip_prefix(current).ok()).unwrap_or(path)
+fn near(path: &Path) -> String {
+    let current = std::env::current_dir().ok();
+    let near = current.as_ref().and_then(|current| path.strip_prefix(current).ok()).unwrap_or(path);
+    shown(&near.display().to_string())
 }
 
 /// A plugin in full.
@@ -252,11 +255,11 @@ impl Info<'_> {
         add("signature", known(&state.signature));
         add("key", known(&state.key));
         add("commit", known(&state.commit));
-        add("from", state.path.as_deref().map(|path| near(path).display().to_string()).unwrap_or_default());
+        add("from", state.path.as_deref().map(near).unwrap_or_default());
         add("sha256", known(&state.sha256));
         add("size", state.size.map(|size| format!("{size} bytes")).unwrap_or_default());
         for hidden in &self.hides {
-            add("hides", near(hidden).display().to_string());
+            add("hides", near(hidden));
         }
         if let Some(defaults) = self.defaults.filter(|defaults| !defaults.is_empty()) {
             lines.push(String::from("\nkeys of its stack entry, with defaults:"));

@@ -9,7 +9,7 @@ use std::path::Component;
 use anyhow::{Context as _, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 
-use super::manifest::{self, Manifest};
+use super::manifest::{self, Manifest, shown};
 use super::package::Contents;
 use super::signature;
 
@@ -78,7 +78,7 @@ fn unpack(reader: impl Read) -> Result<Contents> {
     for entry in archive.entries()?.raw(true) {
         let mut entry = entry?;
         let path = entry.path()?.into_owned();
-        let shown = path.display().to_string();
+        let shown = shown(&path.display().to_string());
         ensure!(
             entry.header().entry_type() == tar::EntryType::Regular,
             "`{shown}` is no plain file: packages hold no links, folders or devices"
@@ -125,7 +125,7 @@ impl Taken {
     /// Whether the manifest has room for a file, before it is read.
     fn expect(&mut self, folder: &str, file: &str, size: u64) -> Result<()> {
         let Some((_, manifest)) = &self.manifest else {
-            ensure!(file == manifest::FILE, "its first file is `{file}`, not {}", manifest::FILE);
+            ensure!(file == manifest::FILE, "its first file is `{}`, not {}", shown(file), manifest::FILE);
             ensure!(
                 size <= manifest::LARGEST,
                 "{size} bytes are too much for {}: {} at most",
@@ -135,21 +135,22 @@ impl Taken {
             folder.clone_into(&mut self.folder);
             return Ok(());
         };
-        ensure!(folder == self.folder, "`{folder}/{file}` does not stand in the package's own folder");
+        let shown = shown(file);
+        ensure!(folder == self.folder, "`{shown}` does not stand in the package's own folder");
         let is_signature = file == manifest::SIGNATURE;
         let twice = file == manifest::FILE
             || is_signature && self.signature.is_some()
             || self.files.contains_key(file);
-        ensure!(!twice, "`{file}` is there twice");
+        ensure!(!twice, "`{shown}` is there twice");
         if is_signature {
             ensure!(size <= signature::LARGEST, "{size} bytes are too much for a signature");
             return Ok(());
         }
         let listed = manifest.files.iter().find(|listed| listed.path == file);
-        let listed = listed.with_context(|| format!("`{file}` is not in the manifest"))?;
+        let listed = listed.with_context(|| format!("`{shown}` is not in the manifest"))?;
         ensure!(
             size == listed.size,
-            "`{file}` has {size} bytes, the manifest says {}: it was cut or changed",
+            "`{shown}` has {size} bytes, the manifest says {}: it was cut or changed",
             listed.size
         );
         Ok(())

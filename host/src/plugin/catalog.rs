@@ -10,7 +10,7 @@ use super::keyring::Keyring;
 use super::listing::{self, State};
 use super::load::{self, Loaded};
 use super::lock::Locked;
-use super::manifest::{Kind, Manifest};
+use super::manifest::{self, Kind, Manifest};
 use super::trust::{Ground, Policy};
 use super::verify::{self, Image};
 use super::{Plugin, elf};
@@ -159,11 +159,20 @@ pub(super) fn sound(candidate: &Candidate) -> Result<Image, String> {
         return Err(problem.clone());
     }
     if let Some(manifest) = &candidate.manifest {
-        load::check_api(&manifest.api.version)?;
+        check_promise(manifest)?;
     }
     let image = verify::read(&candidate.path)?;
     check_library(&image.bytes, &image.sha256, candidate.manifest.as_ref())?;
     Ok(image)
+}
+
+/// Whether what a manifest says of its library fits this host and this machine.
+///
+/// # Errors
+/// That it does not.
+pub(super) fn check_promise(manifest: &Manifest) -> Result<(), String> {
+    load::check_api(&manifest.api.version)?;
+    load::check_glibc(manifest.build.glibc.as_deref().and_then(manifest::api_version))
 }
 
 /// Looks at a library's headers, and holds it against its manifest.
@@ -173,7 +182,7 @@ pub(super) fn sound(candidate: &Candidate) -> Result<Image, String> {
 pub(super) fn check_library(bytes: &[u8], sha256: &str, manifest: Option<&Manifest>) -> Result<(), String> {
     // A cut or foreign file first: "truncated" says more than another hash.
     let headers = if cfg!(target_os = "linux") { Some(elf::read(bytes)?) } else { None };
-    if headers.is_some_and(|headers| !headers.plugin) {
+    if headers.as_ref().is_some_and(|headers| !headers.plugin) {
         return Err(String::from(
             "a shared library, but not a coin-host plugin: it does not export one\nhint: a plugin has `export_plugin!` in its lib.rs; is this another library under a plugin's name?",
         ));
@@ -182,7 +191,7 @@ pub(super) fn check_library(bytes: &[u8], sha256: &str, manifest: Option<&Manife
         verify::compare(bytes.len(), sha256, file.size, &file.sha256, "its manifest")
             .map_err(|reason| format!("{reason}\nhint: get the package again from where it came"))?;
     }
-    Ok(())
+    load::check_glibc(headers.and_then(|headers| headers.glibc))
 }
 
 fn refused(candidate: &Candidate, reason: String) -> PluginError {
@@ -192,9 +201,10 @@ fn refused(candidate: &Candidate, reason: String) -> PluginError {
 
 /// Puts the path behind the first line, before hints.
 fn at(path: &Path, reason: String) -> String {
+    let path = manifest::shown(&path.display().to_string());
     match reason.split_once('\n') {
-        Some((first, rest)) => format!("{first} ({})\n{rest}", path.display()),
-        None => format!("{reason} ({})", path.display()),
+        Some((first, rest)) => format!("{first} ({path})\n{rest}"),
+        None => format!("{reason} ({path})"),
     }
 }
 
@@ -225,7 +235,7 @@ fn agrees(loaded: &Loaded, candidate: &Candidate, wanted: &str) -> Result<(), St
 /// # Errors
 /// The first thing that they give differently.
 pub fn same(manifest: &Manifest, description: &Description) -> Result<(), String> {
-    let about = &manifest.plugin;
+    let (about, manifest_api) = (&manifest.plugin, &manifest.api);
     let differs = |what: &str, manifest: &str, itself: &str| {
         Err(format!(
             "its manifest gives {what} as {manifest}, the library itself as {itself}\nhint: they are of two builds; get or build both again"
@@ -233,6 +243,10 @@ pub fn same(manifest: &Manifest, description: &Description) -> Result<(), String
     };
     if about.version != description.version {
         return differs("the version", &about.version, &description.version);
+    }
+    let api = |text: &str| manifest::api_version(text);
+    if api(&manifest_api.version) != api(&description.api) {
+        return differs("the api version", &manifest_api.version, &description.api);
     }
     let kinds = |method: bool, dataset: bool| {
         let kinds = [(method, Kind::Method), (dataset, Kind::Dataset)];

@@ -147,6 +147,12 @@ impl Candidate {
         bare(name, path.to_path_buf(), Origin::Configuration)
     }
 
+    /// The folder of the package that it is part of.
+    pub fn package(&self) -> Option<&Path> {
+        let file = self.manifest.as_ref()?.library()?;
+        self.path.ancestors().nth(Path::new(&file.path).components().count())
+    }
+
     /// A bare library, wherever it is; `None` where it is not named as one.
     pub fn at(path: &Path) -> Option<Candidate> {
         library_name(path).map(|name| bare(name, path.to_path_buf(), Origin::Configuration))
@@ -237,7 +243,7 @@ fn bare(name: String, path: PathBuf, origin: Origin) -> Candidate {
 /// A package's folder.
 fn package(folder: &Path, origin: Origin) -> Candidate {
     let failed = |problem: String| Candidate {
-        name: folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+        name: folder.file_name().map(|name| manifest::shown(&name.to_string_lossy())).unwrap_or_default(),
         version: None,
         path: folder.to_path_buf(),
         origin,

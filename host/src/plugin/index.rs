@@ -60,10 +60,22 @@ impl Index {
         for listed in &index.packages {
             let wrong = |what: &str| Err(format!("{FILE}: {what}\n{AGAIN}"));
             if !manifest::is_name(&listed.name) || !manifest::is_version(&listed.version) {
-                return wrong(&format!("`{}` {} is no name and version", listed.name, listed.version));
+                return wrong(&format!(
+                    "`{}` {} is no name and version",
+                    manifest::shown(&listed.name),
+                    manifest::shown(&listed.version)
+                ));
             }
             if !is_file_name(&listed.file) {
-                return wrong(&format!("`{}` is not the name of a package's file", listed.file));
+                return wrong(&format!(
+                    "`{}` is not the name of a package's file",
+                    manifest::shown(&listed.file)
+                ));
+            }
+            let plain = |text: &String| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+            let about = [&listed.api].into_iter().chain(&listed.target).chain(&listed.key);
+            if manifest::api_version(&listed.api).is_none() || !about.into_iter().all(plain) {
+                return wrong(&format!("api, target or key of `{}` are none", listed.file));
             }
             if !manifest::is_sha256(&listed.sha256) {
                 return wrong(&format!("the sha256 of `{}` is none", listed.file));
@@ -315,6 +327,8 @@ mod tests {
             ("\"1.0.0\"", "\"1/0\"", "is no name and version"),
             ("aaaa", "AAAA", "sha256"),
             ("size", "sise", "sise"),
+            ("api = \"1.0\"", "api = \"1.0\\nhint: x\"", "api, target or key"),
+            ("target = [\"x\"", "target = [\"\\u001b[2J\"", "api, target or key"),
         ] {
             let error = Index::parse(&sound.replacen(from, to, 1)).expect_err(to);
             assert!(error.contains(part) && error.contains("\nhint: "), "{error}");

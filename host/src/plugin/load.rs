@@ -90,6 +90,32 @@ pub fn check_api(text: &str) -> Result<(), String> {
     }
 }
 
+/// Whether this machine's C library is as new as a plugin asks for; where one of the two is not known, the dynamic linker will tell.
+///
+/// # Errors
+/// That it is older.
+pub fn check_glibc(needed: Option<(u32, u32)>) -> Result<(), String> {
+    match (needed, glibc()) {
+        (Some(needed), Some(here)) if needed > here => Err(format!(
+            "it needs glibc {}.{} or later, this machine has {}.{}\nhint: get one that was built on an older system, or build it here from its source",
+            needed.0, needed.1, here.0, here.1
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The version of the C library of this process.
+fn glibc() -> Option<(u32, u32)> {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        // SAFETY: a call without arguments, which gives a text that ends with a zero byte and lives as long as the process.
+        let text = unsafe { std::ffi::CStr::from_ptr(libc::gnu_get_libc_version()) };
+        manifest::api_version(text.to_str().ok()?)
+    }
+    #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+    None
+}
+
 /// The versions of the border that this host speaks: `1.0`, or `1.0 to 1.4`.
 pub fn spoken() -> String {
     match API_VERSION.minor {

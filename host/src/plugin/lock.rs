@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use super::keyring::Keyring;
-use super::manifest::fault;
+use super::manifest::{fault, is_printed};
 use super::{guard, verify};
 use crate::config::ConfigError;
 use crate::files;
@@ -80,7 +80,15 @@ impl Lock {
     /// # Errors
     /// What is wrong with it, without a hint.
     pub fn parse(text: &str) -> Result<Lock, String> {
-        toml::from_str(text).map_err(|error| fault(text, &error))
+        let lock: Lock = toml::from_str(text).map_err(|error| fault(text, &error))?;
+        for known in &lock.plugins {
+            let texts = [Some(&known.name), known.version.as_ref(), Some(&known.sha256), Some(&known.path)];
+            let more = [known.source.as_ref(), known.key.as_ref(), known.commit.as_ref()];
+            if let Some(text) = texts.into_iter().chain(more).flatten().find(|text| !is_printed(text)) {
+                return Err(format!("{text:?} has characters that are not printed"));
+            }
+        }
+        Ok(lock)
     }
 
     /// Writes a lock in one move: a reader sees the old one or the new one.

@@ -77,7 +77,8 @@ pub struct Api {
     pub version: String,
 }
 
-/// `[build]`: where the library comes from; unknown in a source folder.
+/// `[build]`: where the library comes from, as far as packing can tell: commit and rustc are those when it was packed. Unknown in a source
+/// folder.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Build {
@@ -85,7 +86,7 @@ pub struct Build {
     pub commit: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rustc: Option<String>,
-    /// The lowest glibc it starts with.
+    /// The lowest glibc it starts with, as in `2.34`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub glibc: Option<String>,
 }
@@ -131,15 +132,33 @@ impl Manifest {
 
     fn check(&self) -> Result<(), String> {
         let about = &self.plugin;
+        let texts = [
+            ("plugin.license", Some(&about.license)),
+            ("plugin.paper", about.paper.as_ref()),
+            ("plugin.description", about.description.as_ref()),
+            ("build.commit", self.build.commit.as_ref()),
+            ("build.rustc", self.build.rustc.as_ref()),
+        ];
+        for (key, text) in texts {
+            // They are shown in terminals.
+            if let Some(text) = text.filter(|text| !is_printed(text)) {
+                return Err(format!(
+                    "{key} = {text:?} has characters that are not printed\nhint: one line of plain text"
+                ));
+            }
+        }
+        if let Some(glibc) = self.build.glibc.as_ref().filter(|glibc| api_version(glibc).is_none()) {
+            return Err(format!("build.glibc = {glibc:?} is not a version\nhint: as in 2.34"));
+        }
         if !is_name(&about.name) {
             return Err(format!(
-                "plugin.name = \"{}\" is not a name\nhint: lower-case letters, digits and hyphens, the first a letter",
+                "plugin.name = {:?} is not a name\nhint: lower-case letters, digits and hyphens, the first a letter",
                 about.name
             ));
         }
         if !is_version(&about.version) {
             return Err(format!(
-                "plugin.version = \"{}\" is not a version\nhint: three numbers as in 1.2.0, with a mark behind them as in 1.2.0-rc.1",
+                "plugin.version = {:?} is not a version\nhint: three numbers as in 1.2.0, with a mark behind them as in 1.2.0-rc.1",
                 about.version
             ));
         }
@@ -148,7 +167,7 @@ impl Manifest {
         }
         if api_version(&self.api.version).is_none() {
             return Err(format!(
-                "api.version = \"{}\" is not a version\nhint: that of the coin-plugin-api it is built with, as in 1.0",
+                "api.version = {:?} is not a version\nhint: that of the coin-plugin-api it is built with, as in 1.0",
                 self.api.version
             ));
         }
@@ -161,9 +180,15 @@ impl Manifest {
                 ));
             }
             let path = Path::new(&file.path);
+            if !is_printed(&file.path) {
+                return Err(format!(
+                    "file.path = {:?} has characters that are not printed\nhint: a plain name",
+                    file.path
+                ));
+            }
             if file.path.is_empty() || !path.components().all(|part| matches!(part, Component::Normal(_))) {
                 return Err(format!(
-                    "file.path = \"{}\" does not stay in the package's folder\nhint: a path from that folder, without `..`",
+                    "file.path = {:?} does not stay in the package's folder\nhint: a path from that folder, without `..`",
                     file.path
                 ));
             }
@@ -171,13 +196,11 @@ impl Manifest {
             if let Some(target) = &file.target
                 && (target.is_empty() || !target.bytes().all(plain))
             {
-                return Err(format!(
-                    "file.target = \"{target}\" is not a platform\nhint: as in x86_64-linux"
-                ));
+                return Err(format!("file.target = {target:?} is not a platform\nhint: as in x86_64-linux"));
             }
             if !is_sha256(&file.sha256) {
                 return Err(format!(
-                    "file.sha256 of \"{}\" is not a sha256 in lower-case hexadecimal\nhint: `sha256sum` prints it so",
+                    "file.sha256 of {:?} is not a sha256 in lower-case hexadecimal\nhint: `sha256sum` prints it so",
                     file.path
                 ));
             }
@@ -204,11 +227,33 @@ pub fn text(path: &Path) -> Result<String, String> {
 
 /// What is wrong with a TOML text, in one line.
 pub(super) fn fault(text: &str, error: &toml::de::Error) -> String {
-    let message = error.message().trim().replace('\n', ", ");
+    let message = shown(&error.message().trim().replace('\n', ", "));
     match error.span().and_then(|span| text.get(..span.start)) {
         Some(before) => format!("line {}: {message}", before.matches('\n').count() + 1),
         None => message,
     }
+}
+
+/// Whether a character does something to a terminal or a line instead of being seen: controls, line ends, and what turns text round or
+/// hides.
+fn is_unseen(character: char) -> bool {
+    let hidden =
+        ['\u{200b}'..='\u{200f}', '\u{2028}'..='\u{202e}', '\u{2060}'..='\u{206f}', '\u{feff}'..='\u{feff}'];
+    character.is_control() || hidden.iter().any(|range| range.contains(&character))
+}
+
+/// Whether a text can be shown as it is.
+pub(super) fn is_printed(text: &str) -> bool {
+    !text.chars().any(is_unseen)
+}
+
+/// A text that somebody else chose, as it may be shown: in one line, and nothing that a terminal would obey.
+pub fn shown(text: &str) -> String {
+    let escaped = |character: char| match is_unseen(character) {
+        true => character.escape_default().to_string(),
+        false => character.to_string(),
+    };
+    text.chars().map(escaped).collect()
 }
 
 /// Whether a text may name a plugin. `host` is the owner of the host's own tensors.
@@ -285,12 +330,24 @@ mod tests {
             (with_file("x", &sha) + &with_file("x", &sha).replace(SHORT, ""), "is listed twice"),
             (with_file("/liblora.so", &sha), "does not stay"),
             (with_file("liblora.so", "abc"), "is not a sha256"),
+            (with_file("x\\nhint: run this", &sha), "are not printed"),
+            (with_file("x\\u001b[2J", &sha), "are not printed"),
+            (format!("{SHORT}[build]\ncommit = \"\\u001b[2J\"\n"), "build.commit"),
+            (format!("{SHORT}[build]\nglibc = \"new\"\n"), "build.glibc"),
+            (
+                SHORT.replace("license = \"MIT\"", "license = \"MIT\"\ndescription = \"a\\u202eb\""),
+                "plugin.description",
+            ),
+            (format!("{SHORT}\"x\\nhint: run \\u001b[2J\" = 1\n"), "unknown field"),
+            (SHORT.replace("lora", "x\\nhint: y"), "is not a name"),
             (String::from("\u{0}"), "plugin"),
             (String::new(), "plugin"),
         ] {
             let error = Manifest::parse(&text).expect_err(&text);
             assert!(error.contains(part) || text.contains('\u{0}'), "{error}");
             assert!(error.contains("\nhint: "), "{error}");
+            assert_eq!(error.matches("\nhint: ").count(), 1, "a forged hint: {error}");
+            assert!(!error.contains('\u{1b}') && !error.contains('\u{202e}'), "{error}");
         }
     }
 

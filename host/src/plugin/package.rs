@@ -121,7 +121,7 @@ impl Contents {
             let name = entry?.file_name().to_string_lossy().into_owned();
             let own = name == manifest::FILE || name == manifest::SIGNATURE;
             let listed = own || manifest.files.iter().any(|file| file.path == name);
-            ensure!(listed, "`{name}` is not in the manifest\nhint: {AGAIN}");
+            ensure!(listed, "`{}` is not in the manifest\nhint: {AGAIN}", manifest::shown(&name));
         }
         files.sort();
         let contents = Contents { manifest, text, signature, files };
@@ -361,6 +361,7 @@ mod tests {
         let sound: Entry = ("p/plugin.toml", regular, WITH_X.as_bytes());
         let x: Entry = ("p/x", regular, b"x");
         let long = vec![b'#'; 2 << 20];
+        let itself = WITH_X.replace("\"x\"", "\"plugin.toml\"");
         let cases: &[(&[Entry], &str)] = &[
             (&[("../../x", regular, b"x")], "does not stand in the package's own folder"),
             (&[("/etc/x", regular, b"x")], "does not stand in the package's own folder"),
@@ -370,6 +371,13 @@ mod tests {
             (&[sound, ("p/x", tar::EntryType::Symlink, b"")], "is no plain file"),
             (&[sound, ("p/x", tar::EntryType::Link, b"")], "is no plain file"),
             (&[sound, ("p/x", tar::EntryType::Fifo, b"")], "is no plain file"),
+            (&[sound, ("p/x", tar::EntryType::Char, b"")], "is no plain file"),
+            (&[sound, ("p/x", tar::EntryType::Block, b"")], "is no plain file"),
+            (
+                &[sound, ("p/x\nhint: run \u{1b}[2J", regular, b"x")],
+                "`x\\nhint: run \\u{1b}[2J` is not in the manifest",
+            ),
+            (&[("p/plugin.toml", regular, itself.as_bytes())], "plugin.toml lists itself"),
             (&[("p", tar::EntryType::Directory, b""), sound, x], "is no plain file"),
             (&[sound, ("p/x", tar::EntryType::GNUSparse, b"x")], "is no plain file"),
             (&[sound, x, x], "is there twice"),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::catalog::check_library;
+use super::catalog::{check_library, check_promise};
 use super::discover::{self, Candidate, Origin, Surroundings};
 use super::error::label;
 use super::index::{self, Listed, Place};
@@ -13,7 +13,7 @@ use super::lock::{self, Lock, Locked};
 use super::package::{self, Contents};
 use super::signature::Key;
 use super::verify;
-use super::{Catalog, PluginError, archive, fetch, load};
+use super::{Catalog, PluginError, archive, fetch};
 use crate::config::ConfigError;
 use crate::files;
 
@@ -185,7 +185,7 @@ impl Shelf {
             PluginError::refused(format!("`{}` {}", about.name, about.version), reason).into()
         };
         admission::not_shipped(&about.name, permissions)?;
-        load::check_api(&contents.manifest.api.version).map_err(refused)?;
+        check_promise(&contents.manifest).map_err(refused)?;
         let file = discover::library(&contents.manifest).map_err(refused)?;
         let bytes = contents.file(&file.path).unwrap_or_default();
         let sha256 = verify::sha256(bytes);

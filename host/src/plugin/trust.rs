@@ -10,6 +10,7 @@ use toml::value::Date;
 use super::discover::{self, Candidate, Origin, Surroundings};
 use super::keyring::{self, Keyring, Signer, Standing};
 use super::lock::{self, Lock, Locked};
+use super::manifest;
 use super::verify::{self, Image};
 use crate::config::Trust;
 
@@ -226,7 +227,7 @@ impl Policy {
 
     /// Why nothing vouches for it.
     fn distrust(&self, candidate: &Candidate, image: &Image, standing: Option<&Standing>) -> Distrust {
-        let path = candidate.path.display();
+        let path = manifest::shown(&candidate.path.display().to_string());
         let dev = format!("`[plugins] dev = [\"{path}\"]` accepts your own build");
         if self.trust == Trust::Signed {
             return Distrust::Unlocked(match standing {

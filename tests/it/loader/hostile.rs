@@ -76,6 +76,12 @@ impl Hostile {
                 "{message}"
             );
         }
+        for folder in fs::read_dir(place).expect("there").flatten() {
+            let checked = plugin(&self.sandbox, &["check", &folder.path().display().to_string()]);
+            let message = text(&checked.stdout) + &text(&checked.stderr);
+            assert!(matches!(checked.status.code(), Some(2 | 3)), "{what}: {message}");
+            assert!(message.contains("hint: "), "{what}: {message}");
+        }
         self.untouched();
     }
 

@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use coin_host::plugin::manifest::Manifest;
+use coin_host::plugin::{archive, elf};
+
 use super::sandbox::{Sandbox, alone, harmless, plugin, text};
 use crate::{built, runs};
 
@@ -134,4 +137,128 @@ fn what_is_damaged_or_no_package_is_refused_and_leaves_nothing() {
     assert_eq!(refused.status.code(), Some(3), "{}", text(&refused.stderr));
     let shelf = sandbox.path().join("data/coin-host/plugins");
     assert_eq!(fs::read_dir(shelf).map(Iterator::count).unwrap_or(0), 0, "something is left");
+}
+
+/// The crate's folder of `stress`, as a repository of its own with everything committed; gives it.
+fn repository(sandbox: &Sandbox) -> PathBuf {
+    let folder = sandbox.path().join("project");
+    let manifest = "[plugin]\nname = \"stress\"\nversion = \"0.1.0\"\nkind = [\"method\", \"dataset\"]\nlicense = \"MIT\"\nneeds = [\"stage_data\", \"teacher\"]\n[api]\nversion = \"1.0\"\n";
+    fs::write(folder.join("plugin.toml"), manifest).expect("written");
+    for arguments in [
+        &["init", "--quiet"][..],
+        &["add", "."],
+        &[
+            "-c",
+            "user.name=a",
+            "-c",
+            "user.email=a@example.org",
+            "commit",
+            "--quiet",
+            "--message",
+            "a plugin",
+        ],
+    ] {
+        let done = std::process::Command::new("git").args(arguments).current_dir(&folder).status();
+        assert!(done.is_ok_and(|status| status.success()), "{arguments:?}");
+    }
+    folder
+}
+
+fn manifest_of(archive: &Path) -> Manifest {
+    archive::open(&fs::read(archive).expect("there")).expect("sound").manifest
+}
+
+#[test]
+fn a_package_of_one_commit_is_the_same_each_time_and_says_what_it_needs() {
+    let sandbox = Sandbox::new();
+    let folder = repository(&sandbox);
+    let library = built::plugin("stress").display().to_string();
+    let pack = || {
+        let output = plugin(&sandbox, &["pack", "--library", &library]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        folder.join(text(&output.stdout).trim())
+    };
+    let first = fs::read(pack()).expect("there");
+    // By now `dist` is a folder that git does not know.
+    let archive = pack();
+    assert!(first == fs::read(&archive).expect("there"), "other bytes the second time");
+    let build = manifest_of(&archive).build;
+    assert_eq!(build.commit.as_ref().map(String::len), Some(40), "{build:?}");
+    let glibc = build.glibc.expect("a library of this machine");
+    assert!(glibc.starts_with("2."), "{glibc}");
+    fs::write(
+        folder.join("plugin.toml"),
+        fs::read_to_string(folder.join("plugin.toml")).expect("there") + "# x\n",
+    )
+    .expect("written");
+    assert!(manifest_of(&pack()).build.commit.is_some_and(|commit| commit.ends_with("-dirty")));
+}
+
+#[test]
+fn a_library_that_is_not_what_its_manifest_says_is_not_packed() {
+    let sandbox = Sandbox::new();
+    let folder = repository(&sandbox);
+    let library = built::plugin("stress").display().to_string();
+    let manifest = fs::read_to_string(folder.join("plugin.toml")).expect("there");
+    for (from, to, part) in [
+        ("0.1.0", "0.2.0", "its manifest gives the version as 0.2.0, the library itself as 0.1.0"),
+        (
+            "version = \"1.0\"",
+            "version = \"1.1\"",
+            "its manifest gives the api version as 1.1, the library itself as 1.0",
+        ),
+        ("[\"method\", \"dataset\"]", "[\"method\"]", "its manifest gives the kinds as"),
+        ("\"stage_data\", ", "", "its manifest gives the needs as"),
+        ("name = \"stress\"", "name = \"strass\"", "it calls itself `stress`"),
+    ] {
+        fs::write(folder.join("plugin.toml"), manifest.replacen(from, to, 1)).expect("written");
+        let output = plugin(&sandbox, &["pack", "--library", &library]);
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{to}: {message}");
+        assert!(message.contains(part) && message.contains("\nhint: "), "{to}: {message}");
+        assert!(!folder.join("dist").exists(), "something was written");
+    }
+    // Nor is it loaded where it came in all the same.
+    let placed =
+        sandbox.package("stress", "0.1.0", "1.1", &fs::read(built::plugin("stress")).expect("readable"));
+    let placed = placed.parent().expect("a folder").display().to_string();
+    let info = plugin(&sandbox, &["info", "stress@0.1.0", "--plugin-dir", &placed, "--trust", "any"]);
+    assert_eq!(info.status.code(), Some(3));
+    assert!(text(&info.stderr).contains("its manifest gives"), "{}", text(&info.stderr));
+}
+
+#[test]
+fn what_needs_a_later_c_library_is_refused_before_it_runs() {
+    let sandbox = Sandbox::new();
+    let mark = sandbox.path().join("mark");
+    let sound = built::marked(&mark);
+    let glibc = elf::read(&sound).expect("sound").glibc.expect("it asks for one");
+    let (from, to) = (format!("GLIBC_{}.{}\0", glibc.0, glibc.1), format!("GLIBC_9.{}\0", glibc.1));
+    let at = sound.windows(from.len()).position(|window| window == from.as_bytes()).expect("its name");
+    let mut later = sound.clone();
+    later[at..at + to.len()].copy_from_slice(to.as_bytes());
+    let folder = sandbox.package("stress", "0.1.0", "1.0", &later);
+    let place = sandbox.plugins().display().to_string();
+    let refused = || {
+        let info = plugin(&sandbox, &["info", "stress@0.1.0", "--plugin-dir", &place, "--trust", "any"]);
+        let message = text(&info.stderr);
+        assert_eq!(info.status.code(), Some(3), "{message}");
+        assert!(
+            message.contains("it needs glibc 9.") && message.contains("this machine has 2."),
+            "{message}"
+        );
+        let added = plugin(&sandbox, &["add", &folder.display().to_string()]);
+        assert_eq!(added.status.code(), Some(3), "{}", text(&added.stderr));
+        assert!(!mark.exists(), "a constructor ran");
+    };
+    refused();
+    // A manifest that says so is enough.
+    fs::remove_dir_all(&folder).expect("removed");
+    sandbox.package("stress", "0.1.0", "1.0", &sound);
+    let path = folder.join("plugin.toml");
+    let manifest = fs::read_to_string(&path).expect("there");
+    fs::write(&path, format!("{manifest}[build]\nglibc = \"9.1\"\n")).expect("written");
+    refused();
+    let listed = text(&plugin(&sandbox, &["list", "--plugin-dir", &place, "--trust", "any"]).stdout);
+    assert!(listed.contains("it needs glibc 9.1 or later"), "{listed}");
 }

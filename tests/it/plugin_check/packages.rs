@@ -47,6 +47,7 @@ impl Author {
         let pack = ["pack", "source", "--library", "marked.so", "--out"];
         let out = tempfile::tempdir_in(self.workspace.path()).expect("a folder").keep();
         let packed = self.ok(&[&pack[..], &[&out.to_string_lossy()], more].concat());
+        fs::remove_file(&self.mark).expect("packing asks the library what it is");
         self.workspace.path().join(packed)
     }
 

@@ -1,8 +1,9 @@
 //! `coin-host plugin pack`: a plugin as one verified folder or file.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 
+use anyhow::Context as _;
 use clap::Args;
 
 use super::password;
@@ -10,8 +11,9 @@ use crate::cli::output::Output;
 use crate::config::ConfigError;
 use crate::plugin::discover::Candidate;
 use crate::plugin::manifest::{Build, Manifest};
+use crate::plugin::package::Contents;
 use crate::plugin::signature::Key;
-use crate::plugin::{Catalog, PluginError, discover, manifest, package, secret};
+use crate::plugin::{Catalog, PluginError, discover, elf, manifest, package, secret};
 
 #[derive(Debug, Args)]
 pub(super) struct PackCommand {
@@ -49,7 +51,11 @@ impl PackCommand {
         }
         // What could not be loaded here is not given to others.
         let image = Catalog::empty().read(&Candidate::named(name, &library))?;
-        let mut contents = package::gather(manifest, &self.folder, image.bytes, build(&self.folder))?;
+        let glibc = elf::read(&image.bytes).ok().and_then(|headers| headers.glibc);
+        let glibc = glibc.map(|(major, minor)| format!("{major}.{minor}"));
+        let build = Build { glibc, ..build(&self.folder) };
+        let mut contents = package::gather(manifest, &self.folder, image.bytes, build)?;
+        describe(&contents)?;
         if let Some(path) = &self.sign {
             let secret = secret::read(path, password::known)?;
             contents.sign(&secret)?;
@@ -69,6 +75,37 @@ impl PackCommand {
     }
 }
 
+/// Has the library loaded by a process of its own, as others will load it: what it says of itself must be what the manifest says.
+fn describe(contents: &Contents) -> anyhow::Result<()> {
+    let stage = tempfile::tempdir().context("no temporary folder can be made")?;
+    contents.write_folder(stage.path())?;
+    let about = &contents.manifest.plugin;
+    let described = Command::new(std::env::current_exe()?)
+        .args(["plugin", "info", &about.name, "--trust", "any", "--plugin-dir"])
+        .arg(stage.path())
+        // What is trusted here is no matter: it is a question to the library alone.
+        .current_dir(stage.path())
+        .env("XDG_DATA_HOME", stage.path().join("none"))
+        .env("XDG_CONFIG_HOME", stage.path().join("none"))
+        .stdin(Stdio::null())
+        .output()?;
+    if described.status.success() {
+        return Ok(());
+    }
+    // Where it was put for that is gone by then.
+    let told =
+        String::from_utf8_lossy(&described.stderr).replace(&format!("{}/", stage.path().display()), "");
+    let told = told.lines().skip_while(|line| !line.starts_with("error: ")).collect::<Vec<_>>().join("\n");
+    let reason = match told.split_once("refused: ") {
+        Some((_, reason)) => reason.to_owned(),
+        None => format!(
+            "it cannot be loaded ({}) {told}\nhint: `coin-host plugin check` says more",
+            described.status
+        ),
+    };
+    Err(PluginError::refused(format!("`{}` {}", about.name, about.version), reason).into())
+}
+
 /// Where the library comes from, as far as git and rustc are there to tell.
 pub(super) fn build(folder: &Path) -> Build {
     let answer = |program: &str, arguments: &[&str]| {
@@ -78,7 +115,7 @@ pub(super) fn build(folder: &Path) -> Build {
     };
     Build {
         commit: answer("git", &["rev-parse", "HEAD"]).map(|commit| {
-            match answer("git", &["status", "--porcelain"]) {
+            match answer("git", &["status", "--porcelain", "--untracked-files=no"]) {
                 Some(_) => format!("{commit}-dirty"),
                 None => commit,
             }

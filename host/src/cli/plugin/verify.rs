@@ -7,6 +7,7 @@ use clap::Args;
 use super::Search;
 use crate::cli::output::Output;
 use crate::plugin::discover::Candidate;
+use crate::plugin::package::Contents;
 
 #[derive(Debug, Args)]
 pub(super) struct VerifyCommand {
@@ -26,7 +27,12 @@ impl VerifyCommand {
         let mut code = ExitCode::SUCCESS;
         for candidate in &chosen {
             let version = candidate.version.as_deref().unwrap_or("?");
-            match catalog.examine(candidate) {
+            // Of a package every file, as when it was added.
+            let whole = |examined| match candidate.package() {
+                Some(folder) => Contents::read(folder).map(|_| examined),
+                None => Ok(examined),
+            };
+            match catalog.examine(candidate).and_then(whole) {
                 Ok(examined) => output.data(&format!(
                     "{} {version}: {}, sha256 {}",
                     candidate.name, examined.ground.mark, examined.image.sha256
