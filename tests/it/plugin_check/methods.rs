@@ -36,7 +36,7 @@ const CASES: &[Case] = &[
         "two runs with one seed differ",
     ),
     ("forgetful", "after_backward", &["resume", "stack"], "after being stopped"),
-    ("panic", "save", &["resume", "errors", "stack"], "save: panicked at "),
+    ("panic", "save", &["resume", "errors", "stack", "values"], "save: panicked at "),
     ("error", "load", &["resume", "stack"], "load: stress was told to fail"),
     ("unwrap", "loss", &["errors"], "where `step` fails in loss of plugin `stress`: "),
     ("swell", "loss", &["memory"], "MiB more memory after 150 steps"),
