@@ -238,7 +238,7 @@ pub fn same(manifest: &Manifest, description: &Description) -> Result<(), String
     let (about, manifest_api) = (&manifest.plugin, &manifest.api);
     let differs = |what: &str, manifest: &str, itself: &str| {
         Err(format!(
-            "its manifest gives {what} as {manifest}, the library itself as {itself}\nhint: they are of two builds; get or build both again"
+            "its manifest gives {what} as {manifest}, the library itself as {itself}\nhint: its author writes the same into plugin.toml and the code, and builds again; anyone else gets both anew"
         ))
     };
     if about.version != description.version {

@@ -88,6 +88,27 @@ fn a_folder_and_a_bare_library_are_added_too() {
 }
 
 #[test]
+fn what_is_added_says_where_its_example_is() {
+    let sandbox = Sandbox::new();
+    let source = sandbox.path().join("project/source");
+    fs::create_dir(&source).expect("created");
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/lora/plugin.toml");
+    fs::copy(manifest, source.join("plugin.toml")).expect("copied");
+    fs::write(source.join("small.toml"), "stack = [{ plugin = \"lora\", r = 2 }]\n").expect("written");
+    let library = built::plugin("lora").display().to_string();
+    let packed = plugin(&sandbox, &["pack", "source", "--library", &library]);
+    assert!(packed.status.success(), "{}", text(&packed.stderr));
+    let added = plugin(&sandbox, &["add", "--replace-shipped", text(&packed.stdout).trim()]);
+    let stderr = text(&added.stderr);
+    let example = sandbox
+        .path()
+        .join("data/coin-host/plugins/lora-0.1.0-x86_64-linux.coinplugin/small.toml")
+        .display()
+        .to_string();
+    assert!(stderr.contains(&example) && Path::new(&example).is_file(), "{stderr}");
+}
+
+#[test]
 fn a_comparison_says_that_an_added_plugin_hides_another_build() {
     let sandbox = Sandbox::new();
     let built = fs::read(built::plugin("ewc")).expect("it was built");

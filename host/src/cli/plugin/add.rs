@@ -1,5 +1,6 @@
 //! `coin-host plugin add`: taking in a plugin that somebody gave you.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -7,6 +8,7 @@ use clap::Args;
 use super::Search;
 use crate::cli::output::Output;
 use crate::plugin::discover::Surroundings;
+use crate::plugin::manifest;
 use crate::plugin::shelf::{Permissions, Shelf};
 
 #[derive(Debug, Args)]
@@ -58,6 +60,19 @@ impl AddCommand {
                 output.note(&format!("note: it hides {}", other.path.display()));
             }
         }
+        for example in examples(&shelf.place(locked)) {
+            output.note(&format!("note: an example configuration is {}", example.display()));
+        }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The TOML files of a package other than its manifest.
+fn examples(library: &Path) -> Vec<PathBuf> {
+    let folder = library.parent().filter(|folder| folder.join(manifest::FILE).is_file());
+    let files = folder.and_then(|folder| std::fs::read_dir(folder).ok()).into_iter().flatten().flatten();
+    let mut found: Vec<PathBuf> = files.map(|file| file.path()).collect();
+    found.retain(|path| path.extension().is_some_and(|end| end == "toml") && !path.ends_with(manifest::FILE));
+    found.sort();
+    found
 }
