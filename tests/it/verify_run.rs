@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use coin_host::plugin::discover::library_file;
+use coin_host::plugin::lock::{self, Lock, Locked};
+use coin_host::plugin::verify::sha256;
 use serde_json::{Value, json};
 
 use crate::built;
@@ -170,6 +172,50 @@ fn a_run_does_not_say_what_is_loaded_to_verify_it() {
     assert_eq!((code, mark.exists()), (Some(1), false), "{found}");
     assert!(faults(&found, "data")[0].contains("it stands in no plugins.lock"), "{found}");
     verify_with(&workspace, &["--plugin-dir", "out/p", "--trust", "any"]);
+    assert!(mark.exists(), "without it, this test would show nothing");
+}
+
+#[test]
+fn a_run_is_not_looked_at_from_inside_its_folder() {
+    let workspace = finished();
+    let (out, mark) = (workspace.path().join("out"), workspace.path().join("mark"));
+    // The run brings a plugin and, where it is the current folder, the lock that vouches for it.
+    let library = out.join("plugins/dist").join(library_file("evil"));
+    fs::create_dir_all(out.join("plugins/dist")).expect("created");
+    let bytes = built::marked(&mark);
+    fs::write(&library, &bytes).expect("written");
+    let entry = Locked {
+        name: "evil".into(),
+        sha256: sha256(&bytes),
+        size: bytes.len() as u64,
+        path: "x".into(),
+        ..Locked::default()
+    };
+    Lock { plugins: vec![entry] }.write(&out.join(lock::FILE)).expect("written");
+    let path = out.join("manifest.json");
+    let mut manifest: Value = serde_json::from_slice(&fs::read(&path).expect("there")).expect("JSON");
+    manifest["config"]["tasks"]["grounding"]["dataset"] = "evil/questions".into();
+    fs::write(&path, manifest.to_string()).expect("written");
+    std::os::unix::fs::symlink(&out, workspace.path().join("link")).expect("a link");
+
+    let from = |folder: &str, run: &str| {
+        let mut command = workspace.command(&["verify-run", run, "--json"]);
+        command.env("XDG_CACHE_HOME", runs::cache()).env("XDG_DATA_HOME", workspace.path().join("share"));
+        command.env_remove("COIN_PLUGIN_PATH").current_dir(workspace.path().join(folder));
+        command.output().expect("coin-host starts")
+    };
+    for (folder, run) in [("out", "."), ("out/cells", ".."), ("out", "../link"), ("link", "../out")] {
+        let output = from(folder, run);
+        let message = runs::text(&output.stderr);
+        assert!(!mark.exists(), "{run} in {folder}: code of the run's own folder ran");
+        assert_eq!(output.status.code(), Some(2), "{run} in {folder}: {message}");
+        assert!(message.contains("hint: start it from outside: `coin-host verify-run /"), "{message}");
+    }
+    let output = from(".", "out");
+    assert!(!mark.exists() && output.status.code() == Some(1), "{}", runs::text(&output.stderr));
+    fs::rename(out.join(lock::FILE), workspace.path().join(lock::FILE)).expect("moved");
+    fs::rename(out.join("plugins"), workspace.path().join("plugins")).expect("moved");
+    from(".", "out");
     assert!(mark.exists(), "without it, this test would show nothing");
 }
 

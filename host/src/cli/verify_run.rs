@@ -1,8 +1,9 @@
 //! `coin-host verify-run`: whether a finished run is still what it says it is.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Args;
 
 use crate::cli::output::Output;
@@ -10,6 +11,7 @@ use crate::cli::plugin::Search;
 use crate::compare::arguments::CompareArguments;
 use crate::compare::message::message;
 use crate::compare::stop::Stop;
+use crate::config::ConfigError;
 use crate::data::bad_input::BadInput;
 use crate::verification::{self, Part, Verification};
 
@@ -28,6 +30,7 @@ impl VerifyRunCommand {
     pub(crate) fn run(&self, output: &Output) -> anyhow::Result<ExitCode> {
         let mut manifest = verification::manifest(&self.run)
             .map_err(|error| BadInput::from(anyhow::anyhow!(message(&error))))?;
+        outside(&self.run)?;
         // Whose run it is must not say what is loaded here, nor where is written.
         manifest.config.plugins = self.search.plugins();
         manifest.config.backbone.feature_cache = None;
@@ -49,6 +52,20 @@ impl VerifyRunCommand {
         }
         Ok(if found.matches { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
+}
+
+/// Refuses to look at a run from inside its folder: the current folder's own plugins and lock count.
+fn outside(run: &Path) -> anyhow::Result<()> {
+    let current = std::env::current_dir().and_then(|folder| folder.canonicalize());
+    let current = current.context("the current folder cannot be read")?;
+    let folder = run.canonicalize().with_context(|| format!("{} cannot be read", run.display()))?;
+    if !current.starts_with(&folder) {
+        return Ok(());
+    }
+    let reason =
+        "the current folder is in that of the run, whose `plugins.lock` and `plugins/dist` would count here";
+    let hint = format!("start it from outside: `coin-host verify-run {}`", folder.display());
+    Err(ConfigError::new(reason).hint(hint).into())
 }
 
 /// A line a part, beneath it what no longer matches, and the verdict.
