@@ -35,6 +35,8 @@ fn results_are_complete() {
         assert_eq!(plugins.join("-"), if cell.method == "moelora" { "moelora" } else { &cell.method });
         assert!(cell.plugins.iter().all(|plugin| plugin.sha256.len() == 64), "{:?}", cell.plugins);
     }
+    // Cells of one worker share what was seen; the first of each has to see.
+    assert!(results.cells.iter().any(|cell| cell.cost.picture_seconds > 0.0));
     let stored = |method: &str| {
         results.cells.iter().find(|cell| cell.method == method).map_or(0, |cell| cell.cost.stored_bytes)
     };

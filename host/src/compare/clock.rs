@@ -15,7 +15,7 @@ pub(super) struct Clock<'a> {
 pub(super) struct Lap {
     /// Without those on pictures.
     pub own: f64,
-    /// Reading pictures and their frozen vision features: what a method pays for them depends on what was seen before it.
+    /// Waiting for pictures and computing their frozen vision features: what a method pays for that depends on what was seen before it.
     pub pictures: f64,
 }
 

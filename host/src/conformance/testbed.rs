@@ -161,3 +161,39 @@ impl Source for Questions {
         Ok(None)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::cell::{Cell, Strategies};
+    use crate::train::stage;
+
+    #[test]
+    fn a_step_has_the_pictures_of_the_next_one_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut testbed = Testbed::new(Kind::Float, 12, folder.path()).unwrap();
+        testbed.config.training.batch_size = 1;
+        let world = testbed.world().unwrap();
+        let (task, mut strategies) = (&world.tasks[0], Strategies::new());
+        let cell = Cell::new(&world, 0, vec![vec![0], vec![1]], Vec::new()).unwrap();
+        let mut running = stage::begin(&cell, &mut strategies, 0).unwrap();
+        let mut read_ahead = 0;
+        while running.step < running.plan.steps {
+            stage::step(&cell, &mut strategies, &mut running).unwrap();
+            let expected = task.expected();
+            read_ahead += expected.len();
+            let next = match running.step < running.plan.steps {
+                true => running.plan.batch(&cell, running.step, 0).unwrap(),
+                false => Vec::new(),
+            };
+            for image in cell.samples(&next).unwrap().iter().filter_map(|sample| sample.image.as_ref()) {
+                assert!(
+                    expected.contains(image) || task.features(image).is_ok(),
+                    "{image} is not on its way"
+                );
+            }
+        }
+        assert!(read_ahead > 1 && task.expected().is_empty(), "{read_ahead} pictures");
+        assert!(task.picture_seconds() > 0.0);
+    }
+}

@@ -63,6 +63,12 @@ impl Reader {
         }
     }
 
+    /// Those on their way, and those that wait to be taken.
+    #[cfg(test)]
+    pub fn expected(&self) -> Vec<String> {
+        self.expected.borrow().keys().cloned().collect()
+    }
+
     /// These pictures, in this order; those that were not expected are read now.
     ///
     /// # Errors

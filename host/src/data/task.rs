@@ -184,7 +184,10 @@ impl Task {
         while let Some(paths) = parts.next() {
             let prepared = self.reader.prepared(paths, &self.pictures, cache);
             let prepared = prepared.with_context(|| format!("task {}", self.name))?;
-            self.expect(parts.peek().into_iter().flat_map(|part| part.iter().copied()));
+            // Behind the last part, what the next batch needs may be on its way.
+            if let Some(next) = parts.peek() {
+                self.expect(next.iter().copied());
+            }
             for (path, prepared) in paths.iter().zip(prepared) {
                 let features = match prepared {
                     Prepared::Seen(features) => features,
@@ -211,11 +214,17 @@ impl Task {
         self.reader.expect(&paths, &self.pictures, self.feature_cache.as_ref());
     }
 
+    /// The pictures that are being read ahead.
+    #[cfg(test)]
+    pub fn expected(&self) -> Vec<String> {
+        self.reader.expected()
+    }
+
     fn is_known(&self, image: &str) -> bool {
         self.features.borrow().contains_key(image)
     }
 
-    /// Forgets what was seen, so that the next batch costs what the first one did.
+    /// Forgets what was seen, so that the tower sees it again.
     pub fn forget_features(&self) {
         self.features.borrow_mut().clear();
     }

@@ -26,12 +26,17 @@ pub struct AdamW {
 
 struct GroupState {
     group: Group,
-    sizes: Vec<i64>,
+    /// Where each parameter begins in the buffers, and its numbers.
+    places: Vec<(i64, i64)>,
     values: Tensor,
     gradient: Tensor,
     first_moment: Tensor,
     second_moment: Tensor,
 }
+
+/// Numbers that a place in a buffer is a multiple of: 64 bytes, as libtorch places a tensor of its own, since the last bits of a product
+/// may depend on it. What lies between two places stays zero.
+const ALIGNMENT: i64 = 16;
 
 /// The gradients of one step, one flat tensor for each group: those that stand at the parameters, not copies.
 pub struct Gradients(Vec<Tensor>);
@@ -42,14 +47,18 @@ impl AdamW {
     pub fn new(groups: Vec<Group>, betas: (f64, f64), epsilon: f64) -> Result<AdamW> {
         let mut states = Vec::new();
         for mut group in groups.into_iter().filter(|group| !group.parameters.is_empty()) {
-            let sizes: Vec<i64> = group.parameters.iter().map(|(_, tensor)| tensor.numel() as i64).collect();
             let options = (Kind::Float, group.parameters[0].1.device());
-            let total: i64 = sizes.iter().sum();
+            let mut total = 0;
+            let mut places = Vec::with_capacity(group.parameters.len());
+            for (_, parameter) in &group.parameters {
+                let size = parameter.numel() as i64;
+                places.push((total, size));
+                total += size + (ALIGNMENT - size % ALIGNMENT) % ALIGNMENT;
+            }
             let values = no_grad(|| {
-                let values = Tensor::f_empty([total], options)?;
-                let places = values.f_split_with_sizes(&sizes[..], 0)?;
-                for ((_, parameter), place) in group.parameters.iter_mut().zip(places) {
-                    let mut place = place.f_view(&parameter.size()[..])?;
+                let values = Tensor::f_zeros([total], options)?;
+                for ((_, parameter), &place) in group.parameters.iter_mut().zip(&places) {
+                    let mut place = at(&values, place)?.f_view(&parameter.size()[..])?;
                     place.f_copy_(parameter)?;
                     parameter.f_set_data(&place)?;
                 }
@@ -57,7 +66,7 @@ impl AdamW {
             })?;
             states.push(GroupState {
                 group,
-                sizes,
+                places,
                 values,
                 gradient: Tensor::f_zeros([total], options)?,
                 first_moment: Tensor::f_zeros([total], options)?,
@@ -76,8 +85,8 @@ impl AdamW {
     pub fn gradients(&self) -> Result<Gradients> {
         no_grad(|| {
             for state in &self.groups {
-                let places = state.gradient.f_split_with_sizes(&state.sizes[..], 0)?;
-                for ((_, parameter), mut place) in state.group.parameters.iter().zip(places) {
+                for ((_, parameter), &place) in state.group.parameters.iter().zip(&state.places) {
+                    let mut place = at(&state.gradient, place)?;
                     let mut gradient = parameter.f_grad()?;
                     if !gradient.defined() {
                         let _ = place.f_zero_()?;
@@ -144,10 +153,9 @@ impl AdamW {
             for (moment, flat) in
                 [("first_moment", &state.first_moment), ("second_moment", &state.second_moment)]
             {
-                let parts = flat.f_split_with_sizes(&state.sizes[..], 0)?;
-                for ((name, parameter), part) in state.group.parameters.iter().zip(&parts) {
+                for ((name, parameter), &place) in state.group.parameters.iter().zip(&state.places) {
                     let mut copy = Tensor::f_empty(&parameter.size()[..], (Kind::Float, Device::Cpu))?;
-                    copy.f_copy_(&part.f_view(&parameter.size()[..])?)?;
+                    copy.f_copy_(&at(flat, place)?.f_view(&parameter.size()[..])?)?;
                     tensors.insert(format!("{name}.{moment}"), copy);
                 }
             }
@@ -157,7 +165,7 @@ impl AdamW {
 
     /// Takes over exported state; every tensor must be there, with its parameter's shape, and no other.
     pub fn import(&mut self, tensors: &BTreeMap<String, Tensor>, steps: u64) -> Result<()> {
-        let expected: usize = self.groups.iter().map(|state| 2 * state.sizes.len()).sum();
+        let expected: usize = self.groups.iter().map(|state| 2 * state.places.len()).sum();
         ensure!(
             tensors.len() == expected,
             "the optimizer's state has {} tensors, {expected} are needed\nhint: it belongs to another set of parameters",
@@ -167,8 +175,7 @@ impl AdamW {
             let moments =
                 [("first_moment", &mut state.first_moment), ("second_moment", &mut state.second_moment)];
             for (moment, flat) in moments {
-                let mut parts = Vec::with_capacity(state.sizes.len());
-                for (name, parameter) in &state.group.parameters {
+                for ((name, parameter), &place) in state.group.parameters.iter().zip(&state.places) {
                     let key = format!("{name}.{moment}");
                     let part =
                         tensors.get(&key).with_context(|| format!("the optimizer's state lacks `{key}`"))?;
@@ -179,14 +186,18 @@ impl AdamW {
                         part.size(),
                         parameter.size()
                     );
-                    parts.push(part.f_reshape([-1])?.f_to_device(parameter.device())?);
+                    at(flat, place)?.f_copy_(&part.f_reshape([-1])?)?;
                 }
-                *flat = Tensor::f_cat(&parts, 0)?;
             }
         }
         self.steps = steps;
         Ok(())
     }
+}
+
+/// A parameter's part of a buffer.
+fn at(buffer: &Tensor, (start, size): (i64, i64)) -> Result<Tensor> {
+    Ok(buffer.f_narrow(0, start, size)?)
 }
 
 impl Gradients {
@@ -276,7 +287,7 @@ mod tests {
         let group = Group { parameters: named.into(), learning_rate: 0.1, weight_decay: 0.0 };
         let mut optimizer = AdamW::new(vec![group], (0.9, 0.999), 1e-8).expect("an optimizer");
         assert_eq!((values(&a), values(&b)), (vec![1.0, -2.0, 0.5], vec![0.3, -0.7]));
-        let follows = |one: &Tensor, other: &Tensor| one.data_ptr().wrapping_byte_add(12) == other.data_ptr();
+        let follows = |one: &Tensor, other: &Tensor| one.data_ptr().wrapping_byte_add(64) == other.data_ptr();
         assert!(follows(&a, &b) && a.requires_grad() && b.is_leaf());
         for step in 0..3 {
             // The second one has no gradient at first; the sum of two passes is that of their gradients.
@@ -287,7 +298,9 @@ mod tests {
             }
             let gradients = optimizer.gradients().expect("gradients");
             let second = if step > 0 { 5.0 } else { 0.0 };
-            assert_eq!(values(&gradients.0[0]), [3.0, 3.0, 3.0, second, second]);
+            let whole = values(&gradients.0[0]);
+            assert_eq!((&whole[..3], &whole[16..18]), (&[3.0f32; 3][..], &[second; 2][..]));
+            assert!(whole[3..16].iter().chain(&whole[18..]).all(|gap| *gap == 0.0) && whole.len() == 32);
             assert!(a.grad().data_ptr() == gradients.0[0].data_ptr());
             assert!(step == 0 || follows(&a.grad(), &b.grad()));
             let before = values(&a);

@@ -192,7 +192,10 @@ impl Parameters {
         let known = self.get(id)?;
         ensure!(!known.buffer || !trainable, "set_trainable `{}`: a buffer cannot be trained", known.name);
         let place = id as usize;
-        self.list[place].tensor = self.list[place].tensor.f_detach()?.f_set_requires_grad(trainable)?;
+        // What is frozen leaves the buffer that it was trained in, which would be held for it alone.
+        let value =
+            if trainable { self.list[place].tensor.f_detach()? } else { copied(&self.list[place].tensor)? };
+        self.list[place].tensor = value.f_set_requires_grad(trainable)?;
         self.list[place].trainable = trainable;
         Ok(())
     }

@@ -84,6 +84,8 @@ pub fn begin(cell: &Cell, strategies: &mut Strategies, stage: usize) -> Result<R
         for &id in &phase.trainable {
             let parameter = parameters.get(id)?;
             ensure!(parameter.trainable, "a phase trains `{}`, which is frozen or a buffer", parameter.name);
+            let times = phase.trainable.iter().filter(|&&other| other == id).count();
+            ensure!(times == 1, "a phase lists `{}` {times} times", parameter.name);
         }
         segments.push(Segment { start, steps, trained: phase.trainable.to_vec(), data: phase.data.to_vec() });
         start += steps;
