@@ -28,10 +28,13 @@ pub fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
         .map_err(|error| Error::new(format!("the saved state of the strategy cannot be read: {error}")))
 }
 
-/// The text behind the line with its length; api 1.0 wrote no such line.
+/// The text behind the line with its length; api 1.0 wrote no such line, and no comment.
 fn whole(text: &str) -> Result<&str> {
-    let Some(marked) = text.strip_prefix(MARK) else { return Ok(text) };
-    let (length, text) = marked.split_once('\n').unwrap_or((marked, ""));
+    let cut = || Error::new("the saved state of the strategy is damaged: it ends within its first line");
+    let Some(marked) = text.strip_prefix(MARK) else {
+        return if !text.is_empty() && MARK.starts_with(text) { Err(cut()) } else { Ok(text) };
+    };
+    let (length, text) = marked.split_once('\n').ok_or_else(cut)?;
     match length.parse() {
         Ok(length) if text.len() == length => Ok(text),
         _ => Err(Error::new(format!(
@@ -59,8 +62,30 @@ mod tests {
         let table: toml::Table = from_bytes(text).expect("as api 1.0 wrote it");
         let bytes = to_bytes(&table).expect("saved");
         assert_eq!(from_bytes::<toml::Table>(&bytes).expect("whole"), table);
-        for length in MARK.len()..bytes.len() {
+        for length in 1..bytes.len() {
             assert!(from_bytes::<toml::Table>(&bytes[..length]).is_err(), "{length} bytes of it");
+        }
+    }
+
+    #[derive(Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+    struct Nones {
+        slot: Option<u64>,
+        name: Option<String>,
+    }
+
+    #[test]
+    fn a_state_of_nothing_comes_back_and_no_part_of_it_does() {
+        let map = to_bytes(&toml::Table::new()).expect("saved");
+        let nones = to_bytes(&Nones::default()).expect("saved");
+        assert_eq!(from_bytes::<toml::Table>(&map).expect("whole"), toml::Table::new());
+        assert_eq!(from_bytes::<Nones>(&nones).expect("whole"), Nones::default());
+        // As api 1.0 wrote it.
+        assert_eq!(from_bytes::<Nones>(b"").expect("whole"), Nones::default());
+        for length in 1..map.len() {
+            assert!(from_bytes::<toml::Table>(&map[..length]).is_err(), "{length} bytes of a map");
+        }
+        for length in 1..nones.len() {
+            assert!(from_bytes::<Nones>(&nones[..length]).is_err(), "{length} bytes of a struct");
         }
     }
 }
