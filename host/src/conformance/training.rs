@@ -1,18 +1,19 @@
 //! Two stages of training and answering, which most checks build on, and what is seen of a method while it goes through them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use coin_plugin_api::{ErrorCode, Need};
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::check::{Check, Verdict};
 use super::child::Place;
-use super::trial::{Record, STAGES, Trial, bits};
+use super::trial::{Record, STAGES, Trial, any, bits};
 use crate::compare::message::message;
 use crate::plugin::PluginError;
 use crate::train::cell::Position;
 use crate::train::forward::Purpose;
+use crate::train::parameters::Parameter;
 
 /// What the run showed.
 pub(super) struct Base {
@@ -92,14 +93,17 @@ pub(super) fn fault(error: &anyhow::Error) -> Fault {
     Fault { check, reason }
 }
 
-/// Back through one more pass of the last stage, whose tensors are in force: who has a gradient, or had one in a step, and who must not.
+/// Back through one more pass of the last stage, whose tensors are in force: who has a gradient, or had one in a step of that stage, and
+/// who must not. Gradients of earlier stages still stand at their tensors, as zeros.
 fn gradients(trial: &Trial, place: &Place) -> Result<Result<(), String>> {
     let cell = &trial.cell;
     cell.position.set(Position { stage: STAGES - 1, ..Position::default() });
     let samples: Vec<u64> = cell.stage_samples()?.into_iter().take(4).collect();
     let batch = cell.batch(&samples)?;
     let forward = cell.forward(&batch, Purpose::Train, None)?;
-    cell.task_loss(&forward.logits, &batch)?.f_backward()?;
+    let loss = cell.task_loss(&forward.logits, &batch)?;
+    let part = part_of(trial, place, &loss)?;
+    loss.f_backward()?;
     for (name, weight) in cell.world.backbone.parameters() {
         if weight.requires_grad() || weight.f_grad()?.defined() {
             return Ok(Err(format!("the frozen weight `{name}` got a gradient")));
@@ -115,14 +119,14 @@ fn gradients(trial: &Trial, place: &Place) -> Result<Result<(), String>> {
         }
         if parameter.trainable && parameter.owner == place.name() {
             // Zero is a gradient: an expert that no row was sent to has that.
-            if !gradient.defined() {
+            if !part.contains(&parameter.name) && !trial.reached.contains(&parameter.name) {
                 return Ok(Err(format!(
                     "`{}` is trained, and no loss of a step depends on it\nhint: is it detached on its way, or computed without gradients? What a plugin sets by itself is a buffer; `set_trainable` freezes",
                     parameter.name
                 )));
             }
             trained += 1;
-            reached |= any(&gradient)?;
+            reached |= gradient.defined() && any(&gradient)?;
         }
     }
     let has_adapter = cell.adapters.iter().any(|(entry, _)| cell.plugin(*entry) == place.name());
@@ -134,9 +138,18 @@ fn gradients(trial: &Trial, place: &Place) -> Result<Result<(), String>> {
     Ok(Ok(()))
 }
 
-/// Whether a value is not zero.
-fn any(tensor: &Tensor) -> Result<bool> {
-    Ok(tensor.f_abs()?.f_sum(Kind::Float)?.f_double_value(&[])? != 0.0)
+/// The trained tensors of the method that a loss depends on.
+fn part_of(trial: &Trial, place: &Place, loss: &Tensor) -> Result<BTreeSet<String>> {
+    let parameters = trial.cell.parameters.borrow();
+    let own = |parameter: &&Parameter| parameter.trainable && parameter.owner == place.name();
+    let own: Vec<&Parameter> = parameters.list().iter().filter(own).collect();
+    if own.is_empty() || !loss.requires_grad() {
+        return Ok(BTreeSet::new());
+    }
+    let tensors: Vec<&Tensor> = own.iter().map(|parameter| &parameter.tensor).collect();
+    let gradients = Tensor::f_run_backward(&[loss], &tensors, true, false)?;
+    let part = own.iter().zip(gradients).filter(|(_, gradient)| gradient.defined());
+    Ok(part.map(|(parameter, _)| parameter.name.clone()).collect())
 }
 
 /// The checks that look at the run alone.

@@ -1,6 +1,6 @@
 //! A method on trial: a cell that is built, trained and answered as [`crate::compare`] does it, with everything it computes written down.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -35,6 +35,8 @@ pub(super) struct Method<'m> {
 pub(super) struct Trial<'t> {
     pub(super) cell: Cell<'t>,
     pub(super) strategies: Strategies,
+    /// Names of the tensors that an optimizer of the stage was given a gradient of, other than zero.
+    pub(super) reached: BTreeSet<String>,
 }
 
 /// A step: stage, number, the bits of the task loss and of each named term.
@@ -56,11 +58,12 @@ impl<'t> Trial<'t> {
         let stages = (0..STAGES).map(|task| vec![task]).collect();
         let (cell, strategies) =
             build::build(world, &mut |name| (method.plugins)(name), method.stack, method.seed, stages)?;
-        Ok(Trial { cell, strategies })
+        Ok(Trial { cell, strategies, reached: BTreeSet::new() })
     }
 
     /// Begins a stage.
     pub(super) fn begin(&mut self, stage: usize) -> Result<Running> {
+        self.reached.clear();
         stage::begin(&self.cell, &mut self.strategies, stage)
     }
 
@@ -71,6 +74,10 @@ impl<'t> Trial<'t> {
         let terms = report.terms.into_iter().map(|(name, value)| (name, value.to_bits())).collect();
         let at = self.cell.position.get().stage;
         record.losses.push((at, report.step, report.task_loss.to_bits(), terms));
+        // Where it ends: each segment has an optimizer of its own.
+        if running.segments.iter().any(|segment| segment.start + segment.steps == running.step) {
+            self.look_back(running)?;
+        }
         Ok(())
     }
 
@@ -80,6 +87,18 @@ impl<'t> Trial<'t> {
             self.step(&mut running, record)?;
         }
         stage::end(&self.cell, &mut self.strategies)
+    }
+
+    /// Looks at an optimizer that has taken its last step: a first moment is zero only where every gradient was.
+    fn look_back(&mut self, running: &Running) -> Result<()> {
+        for (name, moment) in running.optimizer.export()? {
+            if let Some(name) = name.strip_suffix(".first_moment")
+                && any(&moment)?
+            {
+                self.reached.insert(name.to_string());
+            }
+        }
+        Ok(())
     }
 
     /// Answers every task, folded where the method can be.
@@ -152,6 +171,11 @@ pub(super) fn whole(testbed: &Testbed, method: Method) -> Result<Record> {
     let mut record = Record::default();
     Trial::build(&world, method)?.run(&mut record)?;
     Ok(record)
+}
+
+/// Whether a value is not zero.
+pub(super) fn any(tensor: &Tensor) -> Result<bool> {
+    Ok(tensor.f_abs()?.f_sum(Kind::Float)?.f_double_value(&[])? != 0.0)
 }
 
 /// The values of a tensor, bit for bit as float32.

@@ -95,6 +95,8 @@ pub(crate) enum Fault {
     Half,
     /// From the second stage on, the update takes no part in the graph.
     Tired,
+    /// From the second stage on, of the update one of its two tensors takes no part in the graph.
+    HalfTired,
     /// Panics where `divisor` is 0.
     Option,
     /// No fault: hands an error on in words that others have for panics.

@@ -94,6 +94,7 @@ impl Trouble {
             | Fault::Gullible
             | Fault::Half
             | Fault::Tired
+            | Fault::HalfTired
             | Fault::Alarm => {}
             Fault::Brittle => drop(black_box(10 / self.config.after)),
             Fault::Option => drop(black_box(self.config.divisor.map(|divisor| 10 / divisor))),
@@ -135,6 +136,7 @@ pub(crate) fn check(config: &Config) -> Result<()> {
         | Fault::Detached
         | Fault::Half
         | Fault::Tired
+        | Fault::HalfTired
         | Fault::Float32
         | Fault::Neighbour
         | Fault::Tokens

@@ -76,7 +76,7 @@ impl Adapter for Stress {
         let is = |fault| self.0.is(fault, Hook::Adapt);
         if is(Fault::Detached) || is(Fault::Tired) && step.stage()? > 0 {
             output.add(&update.detach()?)
-        } else if is(Fault::Half) {
+        } else if is(Fault::Half) || is(Fault::HalfTired) && step.stage()? > 0 {
             output.add(&nn::low_rank(input, &a.detach()?, b, 1.0)?)
         } else if is(Fault::Float32) {
             adapted.to_dtype(DType::FLOAT)
