@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::error::PluginError;
 use super::manifest::{self, Manifest};
 use super::{keyring, shipped};
-use crate::config::nearest;
+use crate::config::{ConfigError, nearest};
 
 /// The variable with more folders, separated as in `PATH`.
 pub const PATH_VARIABLE: &str = "COIN_PLUGIN_PATH";
@@ -71,6 +71,15 @@ impl Surroundings {
     /// The folder that holds the user's own plugins and lock.
     pub fn user(&self) -> Option<PathBuf> {
         Some(self.data_home.as_ref()?.join("coin-host"))
+    }
+
+    /// The same, where there must be one.
+    ///
+    /// # Errors
+    /// A user without a home.
+    pub fn home(&self) -> Result<PathBuf, ConfigError> {
+        let nowhere = ConfigError::new("the user has no folder for plugins");
+        self.user().ok_or_else(|| nowhere.hint("set XDG_DATA_HOME or HOME"))
     }
 
     /// The keyring. There is no other: what a checkout or a package brings must not say whom to trust.

@@ -51,9 +51,7 @@ impl Shelf {
     /// # Errors
     /// A user without a home.
     pub fn open(surroundings: &Surroundings) -> Result<Shelf, ConfigError> {
-        let nowhere =
-            || ConfigError::new("the user has no folder for plugins").hint("set XDG_DATA_HOME or HOME");
-        let user = surroundings.user().ok_or_else(nowhere)?;
+        let user = surroundings.home()?;
         Ok(Shelf { folder: user.join("plugins"), lock: user.join(lock::FILE), keys: surroundings.keys() })
     }
 
@@ -85,7 +83,8 @@ impl Shelf {
         self.add_library(path, permissions)
     }
 
-    /// Takes the newest package of a lab, which must be signed by a key of this very lab. A lab that cannot be reached is left out.
+    /// Takes the newest package of a lab, which must be signed by a key of this very lab. A lab that cannot be reached, or whose
+    /// package is refused, is left out.
     fn add_from_lab(
         &self,
         lab: &str,
@@ -104,11 +103,19 @@ impl Shelf {
             );
             return Err(ConfigError::new(format!("no lab is known as `{lab}`{only}")).hint(add).into());
         }
-        let (mut why, mut is_there) = (Vec::new(), false);
+        let (mut why, mut is_there, is_only) = (Vec::new(), false, labs.len() == 1);
         for lab in labs {
             match self.offer(lab, wanted, permissions, told) {
                 Ok(Ok((contents, source))) => {
-                    let added = self.add_package(contents, &source, Some(lab), permissions)?;
+                    let added = match self.add_package(contents, &source, Some(lab), permissions) {
+                        Ok(added) => added,
+                        Err(error) if error.is::<PluginError>() && !is_only => {
+                            is_there = true;
+                            why.push(format!("lab {}: {error:#}", lab.name));
+                            continue;
+                        }
+                        Err(error) => return Err(error),
+                    };
                     told.extend(
                         why.iter().map(|reason: &String| format!("left out: {}", first_line(reason))),
                     );
@@ -162,10 +169,16 @@ impl Shelf {
     /// Notes down keys of a lab that its own index says are revoked. It cannot revoke another's.
     fn take_over(&self, revoked: &[String], lab: &str) -> Result<Vec<String>> {
         let Some(path) = self.keys.as_deref().filter(|_| !revoked.is_empty()) else { return Ok(Vec::new()) };
-        Keyring::change(path, |keyring| {
+        let own = |keyring: &Keyring| -> Vec<Key> {
             let keys = revoked.iter().filter_map(|line| Key::parse(line).ok());
-            let is_own = |key: &Key| keyring.lab(lab).is_some_and(|lab| lab.has(&key.fingerprint()));
-            let own: Vec<Key> = keys.filter(is_own).collect();
+            keys.filter(|key| keyring.lab(lab).is_some_and(|lab| lab.has(&key.fingerprint()))).collect()
+        };
+        // Where nothing is to be noted down, the keyring need not be one that can be written.
+        if own(&self.keyring()?).is_empty() {
+            return Ok(Vec::new());
+        }
+        Keyring::change(path, |keyring| {
+            let own = own(keyring);
             for key in &own {
                 keyring.revoke(key, Some(String::from("by the lab's index")));
             }

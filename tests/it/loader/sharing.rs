@@ -460,6 +460,49 @@ fn what_a_lab_signed_gives_way_to_that_lab_alone() {
 }
 
 #[test]
+fn a_lab_whose_package_is_refused_keeps_nobody_from_asking_the_others() {
+    let labs = Labs::new();
+    let ((key, secret), (other, other_secret)) = (labs.key("signing.key"), labs.key("other.key"));
+    for (lab, version, key, secret) in
+        [("alab", "0.3.0", &other, &other_secret), ("vislab", "0.1.0", &key, &secret)]
+    {
+        labs.pack(version, lab, Some(secret));
+        let folder = labs.path(lab).display().to_string();
+        labs.ok(&["index", &folder]);
+        labs.ok(&["trust", "add", lab, "--key", key, "--index", &folder]);
+    }
+    labs.ok(&["add", "vislab:stress"]);
+    let added = plugin(&labs.sandbox, &["add", "lab:stress"]);
+    let told = text(&added.stderr);
+    assert!(added.status.success() && text(&added.stdout).starts_with("added stress 0.1.0 ("), "{told}");
+    let left_out = "warning: left out: lab alab: plugin `stress` 0.3.0 refused: the one that is here (0.1.0)";
+    assert!(told.contains(left_out), "{told}");
+    // Where all are refused, so is the plugin, and each lab is named.
+    labs.ok(&["trust", "add", "vislab", "--key", &key, "--until", "2020-01-01"]);
+    let message = labs.refused(&["add", "lab:stress"]);
+    assert!(message.contains("lab alab: ") && message.contains("lab vislab: "), "{message}");
+}
+
+#[test]
+fn a_keyring_that_cannot_be_written_keeps_nobody_from_adding() {
+    let labs = Labs::new();
+    let ((key, secret), (old, _)) = (labs.key("signing.key"), labs.key("old.key"));
+    labs.pack("0.1.0", "lab", Some(&secret));
+    let folder = labs.path("lab").display().to_string();
+    labs.ok(&["index", &folder, "--revoke", &old]);
+    labs.ok(&["trust", "add", "vislab", "--key", &key, "--index", &folder]);
+    // Its guard cannot be made.
+    let guard = labs.path("config/coin-host/.keys.toml.guard");
+    fs::create_dir(&guard).expect("created");
+    assert!(labs.ok(&["add", "vislab:stress"]).starts_with("added stress 0.1.0 ("));
+    // A revocation that is to be noted down is not passed over.
+    fs::remove_dir(&guard).expect("removed");
+    labs.ok(&["trust", "add", "vislab", "--key", &old]);
+    fs::create_dir(&guard).expect("created");
+    labs.stopped(1, &["add", "vislab:stress"]);
+}
+
+#[test]
 fn wrong_usage_ends_with_code_2() {
     let labs = Labs::new();
     let ((key, secret), (other, _)) = (labs.key("signing.key"), labs.key("other.key"));
@@ -492,6 +535,13 @@ fn wrong_usage_ends_with_code_2() {
         let message = labs.stopped(2, arguments);
         assert!(message.contains(part), "{arguments:?}: {message}");
     }
+    let mut homeless = built::coin_host();
+    let arguments = ["plugin", "lock", "--user", "stress"];
+    let homeless =
+        alone(&mut homeless, &labs.sandbox).env_remove("XDG_DATA_HOME").env_remove("HOME").args(arguments);
+    let output = homeless.output().expect("it starts");
+    let message = text(&output.stderr);
+    assert!(output.status.code() == Some(2) && message.contains("hint: set XDG_DATA_HOME"), "{message}");
     assert_eq!(labs.ok(&["trust", "list"]).lines().count(), 4, "nothing was forgotten");
     fs::write(Path::new(&source).join("plugin.toml"), "[plugin]\n").expect("written");
     assert!(labs.refused(&["pack", &source]).contains("plugin.toml"));

@@ -33,13 +33,12 @@ impl LockCommand {
         let surroundings = Surroundings::of_process();
         let catalog = self.search.catalog();
         let (folder, chosen) = if self.shipped {
-            (
-                surroundings.installation().context("the program's folder is not known")?,
-                shipped_here(&catalog)?,
-            )
+            let nowhere = || {
+                ConfigError::new("the program's folder is not known").hint("start coin-host by its full path")
+            };
+            (surroundings.installation().ok_or_else(nowhere)?, shipped_here(&catalog)?)
         } else {
-            let user = || surroundings.user().context("neither XDG_DATA_HOME nor HOME is set");
-            let folder = if self.user { user()? } else { surroundings.current.clone() };
+            let folder = if self.user { surroundings.home()? } else { surroundings.current.clone() };
             let chosen: anyhow::Result<Vec<Candidate>> =
                 self.plugins.iter().map(|plugin| candidate(plugin, &catalog)).collect();
             (folder, chosen?)
