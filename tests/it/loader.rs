@@ -5,6 +5,7 @@ mod commands;
 mod faults;
 mod frozen;
 mod hostile;
+mod labs;
 mod linked;
 mod packages;
 mod sandbox;

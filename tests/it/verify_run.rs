@@ -191,7 +191,7 @@ fn a_run_is_not_looked_at_from_inside_its_folder() {
         path: "x".into(),
         ..Locked::default()
     };
-    Lock { plugins: vec![entry] }.write(&out.join(lock::FILE)).expect("written");
+    Lock { plugins: vec![entry], ..Lock::default() }.write(&out.join(lock::FILE)).expect("written");
     let path = out.join("manifest.json");
     let mut manifest: Value = serde_json::from_slice(&fs::read(&path).expect("there")).expect("JSON");
     manifest["config"]["tasks"]["grounding"]["dataset"] = "evil/questions".into();

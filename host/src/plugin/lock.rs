@@ -22,6 +22,18 @@ const HEAD: &str = "# Libraries that may be loaded, by their sha256. Written by 
 pub struct Lock {
     #[serde(default, rename = "plugin")]
     pub plugins: Vec<Locked>,
+    /// Signed libraries that were taken out. They vouch for nothing: should their key be revoked later, its bytes are still known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<Removed>,
+}
+
+/// A library that was taken out, and the fingerprint of the key that signed its package.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Removed {
+    pub name: String,
+    pub sha256: String,
+    pub key: String,
 }
 
 /// One library.
@@ -88,6 +100,13 @@ impl Lock {
                 return Err(format!("{text:?} has characters that are not printed"));
             }
         }
+        for gone in &lock.removed {
+            if let Some(text) =
+                [&gone.name, &gone.sha256, &gone.key].into_iter().find(|text| !is_printed(text))
+            {
+                return Err(format!("{text:?} has characters that are not printed"));
+            }
+        }
         Ok(lock)
     }
 
@@ -115,13 +134,36 @@ impl Lock {
 
     /// Adds an entry in its place.
     pub fn put(&mut self, entry: Locked) {
+        self.removed.retain(|gone| gone.sha256 != entry.sha256 || Some(&gone.key) != entry.key.as_ref());
         self.plugins.push(entry);
         self.plugins.sort_by(|a, b| (&a.name, &a.version, &a.path).cmp(&(&b.name, &b.version, &b.path)));
     }
 
-    /// Takes out entries, but not those of a revoked key: by them its bytes are known wherever they come from.
+    /// Takes out entries, but not those of a revoked key: by them its bytes are known wherever they come from. Of others whose package
+    /// was signed, bytes and key stay noted down.
     pub fn forget(&mut self, keyring: &Keyring, which: impl Fn(&Locked) -> bool) {
-        self.plugins.retain(|known| !which(known) || known.is_revoked(keyring));
+        let goes = |known: &Locked| which(known) && !known.is_revoked(keyring);
+        for known in self.plugins.iter().filter(|known| goes(known)) {
+            let Some(key) = known.key.clone() else { continue };
+            let gone = Removed { name: known.name.clone(), sha256: known.sha256.clone(), key };
+            if !self.removed.contains(&gone) {
+                self.removed.push(gone);
+            }
+        }
+        self.plugins.retain(|known| !goes(known));
+    }
+
+    /// Whatever is known of these very bytes is known no more: they were signed anew, and are good again.
+    pub fn signed_anew(&mut self, keyring: &Keyring, sha256: &str) {
+        self.plugins.retain(|known| known.sha256 != sha256 || !known.is_revoked(keyring));
+        self.removed.retain(|gone| gone.sha256 != sha256);
+    }
+
+    /// The keys that are known to have signed these very bytes.
+    pub fn keys_of<'l>(&'l self, sha256: &'l str) -> impl Iterator<Item = &'l str> {
+        let known = self.plugins.iter().filter(move |known| known.sha256 == sha256);
+        let gone = self.removed.iter().filter(move |gone| gone.sha256 == sha256);
+        known.filter_map(|known| known.key.as_deref()).chain(gone.map(|gone| gone.key.as_str()))
     }
 
     /// The entry of these very bytes.
@@ -155,6 +197,7 @@ mod tests {
                 key: Some("cd".into()),
                 commit: None,
             }],
+            removed: vec![Removed { name: "lora".into(), sha256: "ab".into(), key: "ef".into() }],
         };
         lock.write(&path).expect("written");
         let read = Lock::read(&path).expect("sound");
@@ -164,6 +207,7 @@ mod tests {
                 && read.of("lora", "cd").is_none()
                 && read.of("ewc", "ab").is_none()
         );
+        assert_eq!(read.keys_of("ab").collect::<Vec<_>>(), ["cd", "ef"]);
         std::fs::write(&path, "[[plugin]]\nname = 1\n").expect("written");
         let error = Lock::read(&path).expect_err("not sound");
         assert!(error.contains(FILE) && error.contains("\nhint: "), "{error}");

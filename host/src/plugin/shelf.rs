@@ -274,8 +274,7 @@ impl Shelf {
             let entry = Locked { path, ..entry };
             lock.forget(keyring, |known| known.path == entry.path);
             if signer.is_some() {
-                // Signed anew, the same bytes are good again.
-                lock.plugins.retain(|known| known.sha256 != entry.sha256 || !known.is_revoked(keyring));
+                lock.signed_anew(keyring, &entry.sha256);
             }
             lock.put(entry.clone());
             Ok(entry)

@@ -122,7 +122,7 @@ impl Policy {
         }
         let entries = self.entries(name, image);
         let locked = entries.first().copied();
-        let standing = self.not_revoked(candidate, &entries)?;
+        let standing = self.not_revoked(candidate, image)?;
         let signer = match &standing {
             Some(Standing::Trusted(signer) | Standing::Expired(signer, _)) => Some(signer.clone()),
             _ => None,
@@ -148,7 +148,7 @@ impl Policy {
     /// That they must not be vouched for: a revoked key signed them, or their signature does not hold.
     pub fn origin(&self, candidate: &Candidate, image: &Image) -> Result<Locked, Distrust> {
         let entries = self.entries(&candidate.name, image);
-        let key = match self.not_revoked(candidate, &entries)? {
+        let key = match self.not_revoked(candidate, image)? {
             Some(Standing::Trusted(signer) | Standing::Expired(signer, _)) => Some(signer.fingerprint),
             _ => None,
         };
@@ -173,19 +173,20 @@ impl Policy {
     }
 
     /// What the signature is worth, where neither its key nor one that a lock knows is revoked.
-    fn not_revoked(&self, candidate: &Candidate, entries: &[&Locked]) -> Result<Option<Standing>, Distrust> {
+    fn not_revoked(&self, candidate: &Candidate, image: &Image) -> Result<Option<Standing>, Distrust> {
         let standing = self.standing(candidate);
         self.no_revoked_key(standing.as_ref(), None)?;
-        // Any lock may be the one that knows the key.
-        entries.iter().try_for_each(|entry| self.no_revoked_key(standing.as_ref(), Some(entry)))?;
+        // Any lock may be the one that knows the key, under whatever name.
+        let mut keys = self.locks.iter().flat_map(|(_, lock)| lock.keys_of(&image.sha256));
+        keys.try_for_each(|key| self.no_revoked_key(standing.as_ref(), Some(key)))?;
         Ok(standing)
     }
 
     /// Whatever else vouches for it: nothing by a key that is revoked, and no manifest that is not the one that was signed.
-    fn no_revoked_key(&self, standing: Option<&Standing>, locked: Option<&Locked>) -> Result<(), Distrust> {
+    fn no_revoked_key(&self, standing: Option<&Standing>, key: Option<&str>) -> Result<(), Distrust> {
         let hint =
             "hint: `coin-host plugin remove` it, and ask the lab for a package signed with its new key";
-        let of_lock = locked.and_then(|locked| self.keyring.revoked(locked.key.as_deref()?));
+        let of_lock = key.and_then(|key| self.keyring.revoked(key));
         match standing {
             Some(Standing::Revoked(why)) => Err(Distrust::Refused(format!("{why}\n{hint}"))),
             Some(Standing::Broken(why)) => {
@@ -325,7 +326,7 @@ mod tests {
                 path: "x".into(),
                 ..Locked::default()
             };
-            Lock { plugins: vec![entry(sha256)] }.write(&path).expect("written");
+            Lock { plugins: vec![entry(sha256)], ..Lock::default() }.write(&path).expect("written");
             path
         }
 

@@ -94,7 +94,7 @@ impl Sandbox {
             path: "elsewhere".into(),
             ..Locked::default()
         });
-        let lock = Lock { plugins: plugins.collect() };
+        let lock = Lock { plugins: plugins.collect(), ..Lock::default() };
         lock.write(&self.path().join("project").join(lock::FILE)).expect("written");
     }
 

@@ -3,141 +3,14 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use coin_host::plugin::lock::{self, Lock};
 use coin_host::plugin::signature::{Key, Signature};
-use serde_json::Value;
 
-use super::sandbox::{Sandbox, alone, plugin, text};
-use crate::{built, runs};
-
-/// A lab that has packed and signed, and one that has not heard of it.
-struct Labs {
-    sandbox: Sandbox,
-}
-
-impl Labs {
-    fn new() -> Labs {
-        Labs { sandbox: Sandbox::new() }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.sandbox.path().join(name)
-    }
-
-    fn ok(&self, arguments: &[&str]) -> String {
-        let output = plugin(&self.sandbox, arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
-        text(&output.stdout).trim().to_owned()
-    }
-
-    /// The message of a refusal.
-    fn refused(&self, arguments: &[&str]) -> String {
-        self.stopped(3, arguments)
-    }
-
-    /// The message of a command that ends with this code, and has run no code of the plugin.
-    fn stopped(&self, code: i32, arguments: &[&str]) -> String {
-        let _before = fs::remove_file(self.path("mark"));
-        let output = plugin(&self.sandbox, arguments);
-        let message = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {message}{}", text(&output.stdout));
-        assert!(message.starts_with("error: ") && message.contains("\nhint: "), "{message}");
-        assert!(!self.path("mark").exists(), "{arguments:?}: a constructor ran");
-        message
-    }
-
-    /// Neither described nor compared with, under any policy; gives the messages.
-    fn not_loaded(&self) -> Vec<String> {
-        let project = self.path("project");
-        let method = runs::SMALL
-            .replace("plugin = \"lora\", r = 4 }]\n\n[methods.moe", "plugin = \"stress\" }]\n\n[methods.moe");
-        fs::write(project.join("run.toml"), method).expect("written");
-        let compared = |policy: &str| {
-            let _before = fs::remove_file(self.path("mark"));
-            let trust = format!("plugins.trust={policy:?}");
-            let arguments = [
-                "compare",
-                "run.toml",
-                "--out",
-                "out",
-                "--methods",
-                "lora",
-                "--set",
-                &trust,
-                "--set",
-                "references=[]",
-            ];
-            let mut command = built::coin_host();
-            let output = alone(&mut command, &self.sandbox)
-                .env("XDG_CACHE_HOME", runs::cache())
-                .args(arguments)
-                .output();
-            let output = output.expect("it starts");
-            let message = text(&output.stderr);
-            assert_eq!(output.status.code(), Some(3), "{policy}: {message}{}", text(&output.stdout));
-            assert!(!self.path("mark").exists(), "compare under {policy}: a constructor ran");
-            message
-        };
-        let described = |policy| self.refused(&["info", "stress", "--trust", policy]);
-        ["locked", "signed", "any"]
-            .into_iter()
-            .flat_map(|policy| [described(policy), compared(policy)])
-            .collect()
-    }
-
-    /// A new key: its line, and the file with its secret part.
-    fn key(&self, name: &str) -> (String, String) {
-        let path = self.path(name).display().to_string();
-        (self.ok(&["keygen", "--no-password", "--out", &path]), path)
-    }
-
-    /// Packs `stress` as another version into a folder; gives the archive.
-    fn pack(&self, version: &str, folder: &str, sign: Option<&str>) -> String {
-        let source = self.path(&format!("source-{version}"));
-        fs::create_dir_all(&source).expect("created");
-        let manifest = format!(
-            "[plugin]\nname = \"stress\"\nversion = \"{version}\"\nkind = [\"method\", \"dataset\"]\nlicense = \"MIT\"\nneeds = [\"stage_data\", \"teacher\"]\n[api]\nversion = \"1.0\"\n"
-        );
-        fs::write(source.join("plugin.toml"), manifest).expect("written");
-        fs::write(source.join("README.md"), "# stress\n").expect("written");
-        let library = self.path("stress.marked");
-        let mut bytes = built::marked(&self.path("mark"));
-        assert_eq!(version.len(), 5, "a version that fits");
-        for at in 0..bytes.len() - 5 {
-            if bytes[at..].starts_with(b"0.1.0") {
-                bytes[at..at + 5].copy_from_slice(version.as_bytes());
-            }
-        }
-        fs::write(&library, bytes).expect("written");
-        let (library, source) = (library.display().to_string(), source.display().to_string());
-        let out = self.path(folder).display().to_string();
-        let mut arguments = vec!["pack", source.as_str(), "--library", &library, "--out", &out];
-        arguments.extend(sign.iter().flat_map(|key| ["--sign", key]));
-        self.ok(&arguments)
-    }
-
-    fn lock(&self) -> Lock {
-        Lock::read(&self.path("data/coin-host").join(lock::FILE)).expect("sound")
-    }
-
-    fn state(&self, policy: &str) -> Value {
-        let listed: Value =
-            serde_json::from_str(&self.ok(&["list", "--json", "--trust", policy])).expect("JSON");
-        let states = listed.as_array().expect("a list");
-        let added = |state: &&Value| {
-            state["name"] == "stress"
-                && state["path"].as_str().is_some_and(|path| path.contains("/data/coin-host/plugins/"))
-        };
-        states.iter().find(added).expect("it was added").clone()
-    }
-
-    /// Takes what was added out of the lock, as on another machine that only has the file.
-    fn unlock(&self) {
-        Lock::default().write(&self.path("data/coin-host").join(lock::FILE)).expect("written");
-    }
-}
+use super::labs::Labs;
+use super::sandbox::{alone, plugin, text};
+use crate::built;
 
 #[test]
 fn a_signed_package_is_added_by_who_trusts_its_key() {
@@ -500,6 +373,33 @@ fn a_keyring_that_cannot_be_written_keeps_nobody_from_adding() {
     labs.ok(&["trust", "add", "vislab", "--key", &old]);
     fs::create_dir(&guard).expect("created");
     labs.stopped(1, &["add", "vislab:stress"]);
+}
+
+#[test]
+fn a_revocation_reaches_what_was_removed_or_replaced_before_it() {
+    for is_removed in [true, false] {
+        let labs = Labs::new();
+        let (key, secret) = labs.key("signing.key");
+        let (signed, unsigned) =
+            (labs.pack("0.1.0", "dist", Some(&secret)), labs.pack("0.1.0", "unsigned", None));
+        labs.ok(&["trust", "add", "vislab", "--key", &key]);
+        labs.ok(&["add", &signed]);
+        if is_removed {
+            labs.ok(&["remove", "stress"]);
+            assert!(labs.lock().plugins.is_empty(), "what was removed vouches for nothing");
+        } else {
+            labs.ok(&["add", &unsigned, "--replace-signed"]);
+            labs.ok(&["info", "stress@0.1.0"]);
+        }
+        labs.ok(&["trust", "revoke", &key]);
+        assert!(labs.refused(&["add", &unsigned, "--replace-signed"]).contains("it signed these very bytes"));
+        let library = labs.path("stress.marked").display().to_string();
+        let bare = labs.sandbox.put("stress", &fs::read(library).expect("packed")).display().to_string();
+        assert!(labs.refused(&["lock", &bare]).contains("is revoked"));
+        if !is_removed {
+            assert!(labs.not_loaded().iter().all(|message| message.contains("is revoked")));
+        }
+    }
 }
 
 #[test]

@@ -64,8 +64,8 @@ pub(super) fn replaces(
     permissions: Permissions,
 ) -> Result<(), String> {
     let signed = || lock.plugins.iter().filter_map(|known| Some((known, known.key.as_deref()?)));
-    let mut revoked = signed().filter(|(known, _)| known.sha256 == sha256);
-    if let (None, Some(revoked)) = (signer, revoked.find_map(|(_, key)| keyring.revoked(key))) {
+    let revoked = lock.keys_of(sha256).find_map(|key| keyring.revoked(key));
+    if let (None, Some(revoked)) = (signer, revoked) {
         return Err(format!(
             "{}, and it signed these very bytes\nhint: ask the lab for a package signed with its new key",
             revoked.words()
