@@ -53,7 +53,6 @@ impl Check {
         Check::Values,
         Check::Seed,
         Check::Resume,
-        Check::Errors,
         Check::Memory,
         Check::Bfloat16,
         Check::Checkpointing,
@@ -62,6 +61,7 @@ impl Check {
         Check::TokenLocal,
         Check::Merged,
         Check::Stack,
+        Check::Errors,
         Check::Silence,
     ];
 

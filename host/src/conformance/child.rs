@@ -2,9 +2,9 @@
 //! this one.
 
 use std::cell::RefCell;
+use std::fs::OpenOptions;
 use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, bail};
 use coin_plugin_api::Level;
@@ -27,6 +27,9 @@ use crate::plugin::{Plugin, catalog};
 
 /// Steps of a stage.
 pub(super) const STEPS: usize = 4;
+
+/// Where [`Ends`] are written down.
+const ENDS: &str = "ends";
 
 /// What the child is told first.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -93,7 +96,7 @@ pub fn serve(requests: impl BufRead, mut replies: impl Write) -> Result<()> {
     tch::set_num_threads(1);
     rayon::ThreadPoolBuilder::new().num_threads(2).build_global()?;
     Breadcrumb::create(&setup.breadcrumb)?.install();
-    let ends = Ends::listen();
+    let ends = Ends::listen(&setup.scratch);
     let mut child = Child { setup, ends, plugin: None, place: None, base: None };
     for line in lines {
         let request: Request = serde_json::from_str(&line?)?;
@@ -116,33 +119,40 @@ fn found(plugin: &Plugin) -> Found {
     }
 }
 
-/// Panics in the `Drop` of what plugins made.
-#[derive(Clone, Default)]
-struct Ends(Arc<Mutex<Vec<String>>>);
+/// The first panic in the `Drop` of what plugins made, in a file: their process may be gone when it is asked for.
+struct Ends(PathBuf);
 
 impl Ends {
     /// Hears what plugins log; the rest goes where it goes without.
-    fn listen() -> Ends {
-        let ends = Ends::default();
-        let heard = ends.clone();
+    fn listen(scratch: &Path) -> Ends {
+        let path = scratch.join(ENDS);
+        let heard = path.clone();
         set_log_sink(move |level, speaker, text| {
-            if level == Level::Error as u32 && speaker.starts_with(Hook::Drop.name()) {
-                heard.0.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{speaker}: {text}"));
+            // As the guard of `coin-plugin-api` words it; an author's own errors are no panics.
+            let panicked = text.starts_with("panicked at ") || text.starts_with("panicked: ");
+            if panicked && level == Level::Error as u32 && speaker.starts_with(Hook::Drop.name()) {
+                let file = OpenOptions::new().write(true).create_new(true).open(&heard);
+                // Not the first one, or a full disk, of which other checks tell.
+                drop(file.and_then(|mut file| write!(file, "{speaker}: {text}")));
             }
             // Nobody is left to hear that standard error is closed.
             drop(writeln!(std::io::stderr(), "{speaker}: {text}"));
         });
-        ends
+        Ends(path)
     }
 
-    fn forget(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    fn forget(&self) -> Result<()> {
+        if self.0.exists() {
+            std::fs::remove_file(&self.0)?;
+        }
+        Ok(())
     }
+}
 
-    fn verdict(&self) -> Verdict {
-        let heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        heard.first().cloned().map_or(Verdict::Pass, Verdict::Fail)
-    }
+/// Whether nothing panicked in a `Drop` in the process of this folder.
+pub(super) fn ends(scratch: &Path) -> Result<Verdict> {
+    let path = scratch.join(ENDS);
+    Ok(if path.exists() { Verdict::Fail(std::fs::read_to_string(path)?) } else { Verdict::Pass })
 }
 
 struct Child {
@@ -160,10 +170,9 @@ impl Child {
         }
         let plugin = self.plugin.clone().context("the plugin was just loaded")?;
         if let Some(name) = &request.dataset {
-            self.ends.forget();
+            self.ends.forget()?;
             let verdict = dataset::verdict(request.check, &plugin, name, &self.setup)?;
-            let closes = request.check == Check::Opens && verdict == Verdict::Pass;
-            return Ok(if closes { self.ends.verdict() } else { verdict });
+            return if verdict == Verdict::Pass { ends(&self.setup.scratch) } else { Ok(verdict) };
         }
         match request.check {
             Check::Load => Ok(Verdict::Pass),
@@ -202,10 +211,7 @@ impl Child {
             Check::Resume => {
                 resume::leg(place, leg.context("`resume` goes from process to process")?, Some(&base.record))
             }
-            Check::Errors => Ok(match failure::verdict(place)? {
-                Verdict::Pass => self.ends.verdict(),
-                verdict => verdict,
-            }),
+            Check::Errors => failure::verdict(place),
             Check::Memory => memory::verdict(place),
             Check::Bfloat16 => precision::bfloat16(place),
             Check::Checkpointing => precision::checkpointing(place, base),

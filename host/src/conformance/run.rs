@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use super::check::{Check, Outcome, Verdict};
-use super::child::{Found, Request, Setup};
+use super::child::{self, Found, Request, Setup};
 use super::process::{Ending, Process};
 use super::resume::{self, Leg};
 use super::subject::Subject;
@@ -108,6 +108,7 @@ impl Suite<'_> {
             None => match check {
                 Check::Silence => self.silence()?,
                 Check::Resume => self.relay()?,
+                Check::Errors => self.errors()?,
                 _ => self.ask(check, dataset)?,
             },
         };
@@ -189,6 +190,17 @@ impl Suite<'_> {
         Ok(Verdict::Pass)
     }
 
+    /// Looks back on the end of what every process made.
+    fn errors(&mut self) -> Result<Verdict> {
+        let mut verdict = self.ask(Check::Errors, None)?;
+        for number in 0..self.heard.len() {
+            if verdict == Verdict::Pass {
+                verdict = child::ends(&folder_of(&self.scratch, number))?;
+            }
+        }
+        Ok(verdict)
+    }
+
     /// What was printed since the last look, by every process there was.
     fn silence(&mut self) -> Result<Verdict> {
         let mut printed = Vec::new();
@@ -209,7 +221,7 @@ impl Suite<'_> {
     }
 
     fn start(&mut self) -> Result<Process> {
-        let scratch = self.scratch.join(self.heard.len().to_string());
+        let scratch = folder_of(&self.scratch, self.heard.len());
         std::fs::create_dir_all(&scratch)?;
         let printed = printed_by(&self.scratch, self.heard.len());
         self.heard.push(0);
@@ -236,9 +248,14 @@ impl Suite<'_> {
     }
 }
 
-/// Where the stdout of a process goes, into a folder of its own.
+/// The folder of a process.
+fn folder_of(scratch: &Path, process: usize) -> PathBuf {
+    scratch.join(process.to_string())
+}
+
+/// Where its stdout goes.
 fn printed_by(scratch: &Path, process: usize) -> PathBuf {
-    scratch.join(process.to_string()).join("stdout")
+    folder_of(scratch, process).join("stdout")
 }
 
 impl Report {

@@ -97,9 +97,11 @@ pub(crate) enum Fault {
     Tired,
     /// From the second stage on, of the update one of its two tensors takes no part in the graph.
     HalfTired,
+    /// A panic in its `Drop` where it was trained for long.
+    Weary,
     /// Panics where `divisor` is 0.
     Option,
-    /// No fault: hands an error on in words that others have for panics.
+    /// No fault: hands an error on in words that others have for panics, or tells of one in its `Drop`.
     Alarm,
 }
 

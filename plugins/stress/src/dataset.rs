@@ -1,6 +1,7 @@
 //! A dataset that misbehaves on purpose: questions from `questions.txt`, a line each with question and answer between tabs.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use coin_plugin_api::{Dataset, DatasetDescription, Error, Record, Result, Split, bail, from_toml};
 use serde::Deserialize;
@@ -45,6 +46,8 @@ enum Fault {
     Print,
     /// A panic in its `Drop`.
     DropPanic,
+    /// The same, where it has scored.
+    Spent,
 }
 
 #[derive(Deserialize)]
@@ -64,6 +67,7 @@ impl Default for Config {
 struct Questions {
     fault: Fault,
     lines: Vec<(String, String)>,
+    scored: AtomicBool,
 }
 
 pub(crate) fn open(root: &Path, config: &str) -> Result<Box<dyn Dataset>> {
@@ -83,7 +87,8 @@ pub(crate) fn open(root: &Path, config: &str) -> Result<Box<dyn Dataset>> {
         None if fault == Fault::Damaged => panic!("a line has a tab"),
         None => Err(Error::new(format!("{}: a line has no tab: {line:?}", path.display()))),
     };
-    Ok(Box::new(Questions { fault, lines: text.lines().map(line).collect::<Result<_>>()? }))
+    let lines = text.lines().map(line).collect::<Result<_>>()?;
+    Ok(Box::new(Questions { fault, lines, scored: AtomicBool::new(false) }))
 }
 
 impl Dataset for Questions {
@@ -124,6 +129,7 @@ impl Dataset for Questions {
     }
 
     fn score(&self, _prediction: &str, _record: &Record) -> Result<Option<f64>> {
+        self.scored.store(true, Ordering::Relaxed);
         match self.fault {
             Fault::Score => Ok(Some(2.0)),
             Fault::ScorePanic => panic!("no score"),
@@ -139,7 +145,8 @@ impl Dataset for Questions {
 
 impl Drop for Questions {
     fn drop(&mut self) {
-        assert!(self.fault != Fault::DropPanic, "no end");
+        let ends = self.fault != Fault::Spent || !self.scored.load(Ordering::Relaxed);
+        assert!(ends && self.fault != Fault::DropPanic, "no end");
     }
 }
 

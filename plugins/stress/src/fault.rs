@@ -95,6 +95,7 @@ impl Trouble {
             | Fault::Half
             | Fault::Tired
             | Fault::HalfTired
+            | Fault::Weary
             | Fault::Alarm => {}
             Fault::Brittle => drop(black_box(10 / self.config.after)),
             Fault::Option => drop(black_box(self.config.divisor.map(|divisor| 10 / divisor))),
@@ -141,7 +142,8 @@ pub(crate) fn check(config: &Config) -> Result<()> {
         | Fault::Neighbour
         | Fault::Tokens
         | Fault::Decoding => config.hook == Hook::Adapt,
-        Fault::Undeclared | Fault::Unwrap | Fault::Alarm => config.hook == Hook::Loss,
+        Fault::Undeclared | Fault::Unwrap | Fault::Weary => config.hook == Hook::Loss,
+        Fault::Alarm => matches!(config.hook, Hook::Loss | Hook::Drop),
         Fault::Unsteady | Fault::Forgetful => config.hook == Hook::AfterBackward,
         Fault::Alone => config.hook == Hook::BeforeStage,
         Fault::Lax => config.hook == Hook::Build,

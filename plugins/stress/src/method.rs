@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use coin_plugin_api::{
-    Adapter, DType, Error, Method, ParameterId, Parameters, PassPhase, Phase, Prefix, PrefixPlace, Registry,
-    Result, SampleRef, Stage, Step, Strategy, Tensor, Term, ensure, nn,
+    Adapter, DType, Error, Level, Method, ParameterId, Parameters, PassPhase, Phase, Prefix, PrefixPlace,
+    Registry, Result, SampleRef, Stage, Step, Strategy, Tensor, Term, ensure, log, nn,
 };
 
 use crate::config::{Config, Fault, Hook};
@@ -118,6 +118,10 @@ impl Drop for Stress {
     fn drop(&mut self) {
         // There is nobody to give an error to.
         let _nothing = self.0.strike(Hook::Drop);
+        if self.0.is(Fault::Alarm, Hook::Drop) {
+            log(Level::Error, "stress was told to complain");
+        }
+        assert!(!self.0.is(Fault::Weary, Hook::Loss) || self.0.calls() < 100, "worn out");
     }
 }
 

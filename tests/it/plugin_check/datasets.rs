@@ -24,6 +24,7 @@ const DATASET: &[(&str, &str, &str)] = &[
     ("missing", "missing-files", "an empty folder: "),
     ("damaged", "damaged-files", "questions.txt "),
     ("print", "silence", "it prints to stdout: \"stress was here\""),
+    ("spent", "score", "drop of plugin stress 0.1.0: panicked at "),
     ("drop-panic", "opens", "drop of plugin stress 0.1.0: panicked at "),
 ];
 

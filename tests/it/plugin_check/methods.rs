@@ -70,6 +70,7 @@ const CASES: &[Case] = &[
     ("tired", "adapt", &["gradients"], "is trained, and no loss of a step depends on it"),
     ("half-tired", "adapt", &["gradients"], "lora_A.weight` is trained, and no loss of a step depends on it"),
     ("services", "adapt", &["batch-mates", "cache"], "in a batch of 5 and alone"),
+    ("weary", "loss", &["errors"], "drop of plugin stress 0.1.0: panicked at "),
     ("panic", "drop", &["errors"], "drop of plugin stress 0.1.0: panicked at "),
     ("segfault", "drop", &["defaults"], "segmentation fault) in drop of plugin stress"),
 ];
@@ -124,7 +125,7 @@ fn odd_values_hangs_and_all_memory_are_found() {
 
 #[test]
 fn what_is_no_fault_passes() {
-    for (behaviour, hook) in [("phases", "before_stage"), ("alarm", "loss")] {
+    for (behaviour, hook) in [("phases", "before_stage"), ("alarm", "loss"), ("alarm", "drop")] {
         let (behaviour, hook) = (format!("fault={behaviour}"), format!("hook={hook}"));
         assert_passes(&built::plugin("stress"), &["--set", &behaviour, "--set", &hook, "--kind", "method"]);
     }
