@@ -278,9 +278,8 @@ impl PluginCache {
         // Libraries of tests are in a folder of the profile's.
         let is_build = |other: &&&Candidate| other.path.ancestors().skip(1).take(2).any(is_cargo_profile);
         let other = hidden.iter().find(is_build)?;
-        let sum =
-            |candidate: &Candidate| files::sha256(&candidate.path).ok().map(|(_, hash)| hash.finalize());
-        (sum(used)? != sum(other)?).then(|| {
+        let (_, sum) = files::sha256(&other.path).ok()?;
+        (self.loaded.get(name)?.sha256() != format!("{:x}", sum.finalize())).then(|| {
             format!(
                 "note: {name}: {} is used and not {}, which was built from other code; `coin-host plugin remove {name}` lets the build be used",
                 used.path.display(),

@@ -93,19 +93,16 @@ impl Lock {
     /// What is wrong with it, without a hint.
     pub fn parse(text: &str) -> Result<Lock, String> {
         let lock: Lock = toml::from_str(text).map_err(|error| fault(text, &error))?;
-        for known in &lock.plugins {
+        let known = lock.plugins.iter().flat_map(|known| {
             let texts = [Some(&known.name), known.version.as_ref(), Some(&known.sha256), Some(&known.path)];
-            let more = [known.source.as_ref(), known.key.as_ref(), known.commit.as_ref()];
-            if let Some(text) = texts.into_iter().chain(more).flatten().find(|text| !is_printed(text)) {
-                return Err(format!("{text:?} has characters that are not printed"));
-            }
-        }
-        for gone in &lock.removed {
-            if let Some(text) =
-                [&gone.name, &gone.sha256, &gone.key].into_iter().find(|text| !is_printed(text))
-            {
-                return Err(format!("{text:?} has characters that are not printed"));
-            }
+            texts
+                .into_iter()
+                .chain([known.source.as_ref(), known.key.as_ref(), known.commit.as_ref()])
+                .flatten()
+        });
+        let gone = lock.removed.iter().flat_map(|gone| [&gone.name, &gone.sha256, &gone.key]);
+        if let Some(text) = known.chain(gone).find(|text| !is_printed(text)) {
+            return Err(format!("{text:?} has characters that are not printed"));
         }
         Ok(lock)
     }
