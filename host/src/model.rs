@@ -8,6 +8,7 @@ mod construction;
 pub mod decoder;
 pub mod efficientnet;
 pub mod fetch;
+mod few_rows;
 pub mod generation;
 pub mod gguf;
 pub mod input;

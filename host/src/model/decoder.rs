@@ -116,7 +116,7 @@ impl Decoder {
     }
 
     pub(super) fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        product(hidden, &self.head, None)
+        Ok(product(hidden, &self.head, None)?)
     }
 
     /// Embedded tokens `[B, T, d]` to normed hidden states, `[B, T, d]` or, for given tokens, `[K, d]`.

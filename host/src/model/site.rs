@@ -1,9 +1,10 @@
 //! Adapter sites: the linears that a hook may stand for.
 
 use anyhow::Result;
-use tch::{Device, Kind, Tensor};
+use tch::{TchError, Tensor};
 
 use super::config::ModelConfig;
+use super::few_rows;
 use super::input::ModelInput;
 use super::parameter::parameters;
 use super::prefix::Prefix;
@@ -72,29 +73,21 @@ pub trait LinearHook {
 /// The plain linear: `input W^T + b`.
 pub struct Frozen;
 
-/// With as few rows as this the weight is better the first factor of the product: MKL then does not copy it (docs/benchmarks.md).
-const FEW_ROWS: i64 = 16;
-
 /// `input W^T + b` of `[.., in]`, by whichever product is the faster one.
-pub fn product(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let (out, width) = weight.size2()?;
-    let rows = input.numel() as i64 / width.max(1);
-    let few = (2..=FEW_ROWS).contains(&rows) && out >= width && bias.is_none();
-    // Answers alone: what is trained stays as it was to the last bit.
-    if !few || input.requires_grad() || input.device() != Device::Cpu || input.f_kind()? != Kind::Float {
-        return Ok(input.f_linear(weight, bias)?);
+pub fn product(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor, TchError> {
+    let found = match bias {
+        None => few_rows::product(input, weight)?,
+        Some(_) => None,
+    };
+    match found {
+        Some(found) => Ok(found),
+        None => input.f_linear(weight, bias),
     }
-    let flat = input.f_reshape([rows, width])?;
-    let mut shape = input.size();
-    if let Some(last) = shape.last_mut() {
-        *last = out;
-    }
-    Ok(weight.f_matmul(&flat.f_transpose(0, 1)?)?.f_transpose(0, 1)?.f_contiguous()?.f_view(&shape[..])?)
 }
 
 impl LinearHook for Frozen {
     fn linear(&self, _site: &Site, weight: &Tensor, bias: Option<&Tensor>, input: &Tensor) -> Result<Tensor> {
-        product(input, weight, bias)
+        Ok(product(input, weight, bias)?)
     }
 
     fn is_token_local(&self) -> bool {

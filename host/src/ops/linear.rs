@@ -3,6 +3,7 @@
 use tch::{TchError, Tensor};
 
 use super::math::scaled;
+use crate::model::product;
 
 pub(super) fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor, TchError> {
     a.f_matmul(b)
@@ -13,7 +14,7 @@ pub(super) fn bmm(a: &Tensor, b: &Tensor) -> Result<Tensor, TchError> {
 }
 
 pub(super) fn linear(a: &Tensor, weight: &Tensor) -> Result<Tensor, TchError> {
-    a.f_linear::<&Tensor>(weight, None)
+    product(a, weight, None)
 }
 
 pub(super) fn linear_bias(a: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor, TchError> {

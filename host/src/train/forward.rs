@@ -142,7 +142,7 @@ impl LinearHook for CellHook<'_> {
         let bias = trained.map_or(bias, |(_, bias)| bias);
         if let Some(folded) = self.merged.and_then(|merged| merged.get(&site.index)) {
             let bias = bias.map(|bias| in_kind(bias, input.kind())).transpose()?;
-            return product(input, folded, bias.as_ref());
+            return Ok(product(input, folded, bias.as_ref())?);
         }
         let weight = in_kind(trained.map_or(weight, |(weight, _)| weight), input.kind())?;
         let bias = bias.map(|bias| in_kind(bias, input.kind())).transpose()?;
@@ -215,7 +215,7 @@ impl CellHook<'_> {
                 return Ok(input.f_linear(&in_kind(weight, input.kind())?, bias.as_ref())?);
             }
         }
-        product(input, weight, bias)
+        Ok(product(input, weight, bias)?)
     }
 }
 
