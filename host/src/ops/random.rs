@@ -1,9 +1,10 @@
 //! Random draws of plugins. Each starts from a seed of its own, so no generator state survives a draw.
 
 use anyhow::{Context as _, Result, ensure};
-use rayon::prelude::*;
+use coin_kernels::draws;
 use tch::{Device, Kind, Tensor};
 
+use crate::model::filled;
 use crate::stream::random::Draws;
 
 use super::create::{compute_device, from_values};
@@ -12,9 +13,8 @@ use super::create::{compute_device, from_values};
 pub(super) fn uniform(seed: u64, sizes: &[i64]) -> Result<Tensor> {
     match compute_device() {
         Device::Cpu => {
-            let mut values = reserve(sizes)?;
-            fill(seed, &mut values, |bits| (bits >> 8) as f32 / (1 << 24) as f32);
-            Ok(from_values(&values, sizes)?)
+            let fill = |first, part: &mut [f32]| draws::uniform(seed, first, part);
+            filled(sizes, PAIR, WORTH, fill).with_context(|| no_memory(sizes))
         }
         device => uniform_on(device, seed, sizes),
     }
@@ -46,10 +46,9 @@ pub(super) fn dropout(seed: u64, input: &Tensor, probability: f64) -> Result<Ten
     let scale = 1.0 / (1.0 - probability);
     let mask = match input.device() {
         Device::Cpu => {
-            let mut values = reserve(&sizes)?;
             let below = (probability * 2f64.powi(32)) as u32;
-            fill(seed, &mut values, |bits| if bits < below { 0.0 } else { scale as f32 });
-            Tensor::f_from_slice(&values)?.f_reshape(&sizes)?.f_to_kind(kind)?
+            let fill = |first, part: &mut [f32]| draws::dropout_mask(seed, first, part, below, scale as f32);
+            filled(&sizes, PAIR, WORTH, fill).with_context(|| no_memory(&sizes))?.f_to_kind(kind)?
         }
         device => {
             uniform_on(device, seed, &sizes)?.f_ge(probability)?.f_to_kind(kind)?.f_mul_scalar(scale)?
@@ -85,32 +84,19 @@ fn reserve(sizes: &[i64]) -> Result<Vec<f32>> {
     let count = sizes.iter().try_fold(1usize, |count, size| count.checked_mul(usize::try_from(*size).ok()?));
     let count = count.with_context(|| format!("{sizes:?} is not a shape"))?;
     let mut values = Vec::new();
-    values.try_reserve_exact(count).with_context(|| format!("no memory for {sizes:?}"))?;
+    values.try_reserve_exact(count).with_context(|| no_memory(sizes))?;
     values.resize(count, 0.0);
     Ok(values)
 }
 
-/// Elements that one thread fills at a time; even.
-const PART: usize = 1 << 16;
+/// Two numbers share a draw of 64 bits.
+const PAIR: usize = 2;
 
-/// Fills with what `value` makes of 32 random bits; each draw of 64 serves two elements. The same on any number of threads.
-fn fill(seed: u64, values: &mut [f32], value: impl Fn(u32) -> f32 + Sync) {
-    let fill = |(part, values): (usize, &mut [f32])| {
-        let mut draws = Draws::from_seed(seed);
-        draws.skip((part * PART / 2) as u64);
-        for pair in values.chunks_mut(2) {
-            let bits = draws.next_u64();
-            pair[0] = value((bits >> 32) as u32);
-            if let Some(second) = pair.get_mut(1) {
-                *second = value(bits as u32);
-            }
-        }
-    };
-    match values.len() {
-        // Another thread would cost more than it takes over.
-        0..=PART => fill((0, values)),
-        _ => values.par_chunks_mut(PART).enumerate().for_each(fill),
-    }
+/// Pairs below which a second thread costs more than it takes over.
+const WORTH: usize = 1 << 15;
+
+fn no_memory(sizes: &[i64]) -> String {
+    format!("no memory for {sizes:?}")
 }
 
 #[cfg(test)]
@@ -138,18 +124,23 @@ mod tests {
 
     #[test]
     fn threads_fill_what_one_draws() {
+        let sizes = [3, WORTH as i64 + 5];
+        let input = Tensor::ones(sizes, (Kind::Float, Device::Cpu));
+        let drawn = || (values(&uniform(9, &sizes).unwrap()), values(&dropout(9, &input, 0.3).unwrap()));
+        let threads = tch::get_num_threads();
+        let many = drawn();
+        tch::set_num_threads(1);
+        let one = drawn();
+        tch::set_num_threads(threads);
+        assert!(many == one);
         let mut draws = Draws::from_seed(9);
-        let count = 3 * PART + 5;
-        let bits: Vec<f32> = (0..count.div_ceil(2))
-            .flat_map(|_| {
-                let bits = draws.next_u64();
-                [(bits >> 32) as f32, bits as u32 as f32]
-            })
-            .take(count)
-            .collect();
-        let mut filled = vec![0.0; count];
-        fill(9, &mut filled, |bits| bits as f32);
-        assert_eq!(filled, bits);
+        for pair in one.0.chunks(2).take(1000) {
+            let bits = draws.next_u64();
+            assert_eq!(
+                pair,
+                [bits >> 32, bits & 0xffff_ffff].map(|bits| (bits >> 8) as f32 / (1 << 24) as f32)
+            );
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Named random streams. A draw depends on the root seed, the name of its stream and a few indices (stage, step, row, ..)
 //! and on nothing else: no generator state survives from one use to the next, so there is none to save.
 
+use coin_kernels::draws;
 use sha2::{Digest, Sha256};
 
 /// The seed of a named stream, from the root seed and the indices that single out one use of it.
@@ -18,7 +19,7 @@ pub fn seed(root: u64, stream: &str, indices: &[u64]) -> u64 {
     ])
 }
 
-/// A short-lived generator over one named stream (SplitMix64, Steele et al. 2014: a counter passed through a mixing function).
+/// A short-lived generator over one named stream (SplitMix64).
 pub struct Draws {
     state: u64,
 }
@@ -36,16 +37,12 @@ impl Draws {
 
     /// Goes on as if `count` draws of [`Draws::next_u64`] had been made.
     pub fn skip(&mut self, count: u64) {
-        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15u64.wrapping_mul(count));
+        self.state = draws::after(self.state, count);
     }
 
     /// The next 64 random bits.
     pub fn next_u64(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut bits = self.state;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        bits ^ (bits >> 31)
+        draws::next(&mut self.state)
     }
 
     /// Uniform in `[0, 1)`, 53 bits.

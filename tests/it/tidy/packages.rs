@@ -27,7 +27,12 @@ fn check_dependencies(path: &str, manifest: &Table, faults: &mut Faults) {
             "plugin-api is the bottom: it depends on no other package of the workspace"
         } else if path.starts_with("plugins/") && ours && name != "coin-plugin-api" {
             "a plugin depends on `coin-plugin-api` and on no other package of the workspace"
-        } else if path.starts_with("host/") && ours && name != "coin-plugin-api" {
+        } else if path.starts_with("host/kernels/") {
+            "the kernels know slices alone"
+        } else if path.starts_with("host/")
+            && ours
+            && !matches!(name.as_str(), "coin-plugin-api" | "coin-kernels")
+        {
             "the host knows no plugin; it loads them"
         } else if path.starts_with("plugin") && HOST_ONLY.contains(&name.as_str()) {
             "plugins and their API are independent of libtorch and of the host's libraries"
