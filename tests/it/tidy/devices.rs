@@ -31,6 +31,7 @@ const CPU: &[(&str, &str)] = &[
     ("host/src/ops/create.rs", "where plugins' tensors go until a model is loaded"),
     ("host/src/ops/core_entry.rs", "plugins read values on the CPU"),
     ("host/src/ops/entry.rs", "asks where a tensor is"),
+    ("host/src/model/floats.rs", "the processor's own numbers and threads; asks where a tensor is"),
     ("host/src/ops/random.rs", "asks where a tensor is, and draws there"),
     ("host/src/train/checkpoint.rs", "a checkpoint's bytes"),
     ("host/src/train/optimizer.rs", "what is saved becomes bytes"),
