@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -25,8 +25,9 @@ pub struct Conversation {
 
 #[derive(Deserialize)]
 struct Raw {
-    #[serde(alias = "question_id")]
     id: Option<Value>,
+    /// The same in CoIN's files of questions.
+    question_id: Option<Value>,
     image: Option<String>,
     conversations: Vec<Turn>,
 }
@@ -80,12 +81,16 @@ impl Conversation {
 
 impl Raw {
     fn conversation(self, place: usize) -> Result<Conversation> {
-        let id = match self.id {
-            Some(Value::String(id)) => id,
-            Some(Value::Number(id)) => id.to_string(),
-            None => place.to_string(),
-            Some(other) => anyhow::bail!("id {other} is neither text nor number"),
+        let text = |id: Value| match id {
+            Value::String(id) => Ok(id),
+            Value::Number(id) => Ok(id.to_string()),
+            other => bail!("id {other} is neither text nor number"),
         };
+        let (id, other) = (self.id.map(text).transpose()?, self.question_id.map(text).transpose()?);
+        if let (Some(id), Some(other)) = (&id, &other) {
+            ensure!(id == other, "its id is `{id}` and its question_id `{other}`\nhint: keep one of the two");
+        }
+        let id = id.or(other).unwrap_or_else(|| place.to_string());
         ensure!(!id.is_empty(), "an empty id");
         // As LLaVA does: what comes before the first question is left out.
         let mut turns = self.conversations.into_iter().skip_while(|turn| !turn.is_human()).peekable();
@@ -144,13 +149,15 @@ mod tests {
             r#"[{"id": 7, "image": "a.png", "conversations": [{"from": "gpt", "value": "hello"},
                 {"from": "human", "value": " what\n<image>"}, {"from": "gpt", "value": " a cat"},
                 {"from": "human", "value": " and? "}, {"from": "gpt", "value": "no"}]},
+                {"id": 8, "question_id": "8", "conversations": [{"from": "human", "value": "x"}, {"from": "gpt", "value": "y"}]},
                 {"question_id": "q", "conversations": [{"from": "human", "value": "x"}, {"from": "gpt", "value": "y"}]}]"#,
         )
         .unwrap();
         assert_eq!((read[0].id.as_str(), read[0].image.as_deref()), ("7", Some("a.png")));
         let rounds = [("what", " a cat"), (" and? ", "no")].map(|(a, b)| (a.to_owned(), b.to_owned()));
         assert_eq!(read[0].rounds, rounds);
-        assert_eq!((read[1].id.as_str(), &read[1].image), ("q", &None));
+        assert_eq!(read[1].id, "8");
+        assert_eq!((read[2].id.as_str(), &read[2].image), ("q", &None));
     }
 
     #[test]
@@ -165,6 +172,10 @@ mod tests {
             (format!("[{}]", good.replace("<image>", "")), "0 <image>"),
             (format!("[{}]", good.replace("<image>", "<image><image>")), "2 <image>"),
             (format!("[{}]", good.replace(r#""image": "a.png","#, "")), "no picture"),
+            (
+                format!("[{}]", good.replace(r#""id": "a""#, r#""id": "a", "question_id": "b""#)),
+                "question_id `b`",
+            ),
             (String::from("[{}]"), "record 0"),
             (String::from("{}"), "list of records"),
             (String::from("[]"), "no record"),

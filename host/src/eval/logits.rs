@@ -12,7 +12,7 @@ use crate::data::image::{Aspect, Transform};
 use crate::data::prompt::{Example, Prompter, Template};
 use crate::data::task::Pictures;
 use crate::model::input::Row;
-use crate::model::{Backbone, Checkpoint, Frozen, ModelInput, Padding, Tokenizer, weights};
+use crate::model::{Backbone, Checkpoint, Frozen, ModelInput, Padding, Tokenizer, ensure_finite, weights};
 
 /// A checkpoint and conversations for it, as a user names them.
 pub struct Inputs<'a> {
@@ -125,6 +125,7 @@ pub fn write(loaded: &Loaded, batch_size: usize, out: &Path) -> Result<usize> {
         for (row, (conversation, example)) in batch.iter().enumerate() {
             let tokens = hidden.f_get(row as i64)?.f_narrow(0, 0, example.input_ids.len() as i64)?;
             let logits = no_grad(|| backbone.logits(&tokens))?.f_to_kind(Kind::Float)?;
+            ensure_finite(&logits).with_context(|| format!("record `{}`", conversation.id))?;
             let ids = Tensor::f_from_slice(&example.input_ids)?;
             tensors.insert(format!("{}.input_ids", conversation.id), ids);
             tensors.insert(format!("{}.logits", conversation.id), logits.f_to_device(Device::Cpu)?);

@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::efficientnet;
 
+mod bounds;
+mod rotary;
+
 /// The whole model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelConfig {
@@ -20,7 +23,7 @@ pub struct ModelConfig {
     pub text_config: TextConfig,
     pub vision_config: VisionConfig,
     /// The token whose places the projected visual tokens take; some versions of transformers write `image_token_id`.
-    #[serde(default = "default_image_token_index", alias = "image_token_id")]
+    #[serde(default = "default_image_token_index")]
     pub image_token_index: i64,
     /// Which hidden state of the tower is used: 0 is the embedding, -1 the last block's output.
     #[serde(default = "default_vision_feature_layer")]
@@ -67,22 +70,19 @@ pub struct TextConfig {
     pub rope_scaling: Option<serde_json::Value>,
     /// Where transformers 5 writes `rope_theta` and what was `rope_scaling`.
     #[serde(skip_serializing)]
-    pub rope_parameters: Option<RopeParameters>,
+    pub rope_parameters: Option<serde_json::Value>,
     pub max_position_embeddings: i64,
     pub tie_word_embeddings: bool,
+    /// In force while transformers trains.
+    #[serde(skip_serializing)]
+    pub attention_dropout: Option<f64>,
+    /// What each layer attends to, where a model has layers of several kinds.
+    #[serde(skip_serializing)]
+    pub layer_types: Option<Vec<String>>,
     #[serde(skip_serializing)]
     pub attention_bias: bool,
     #[serde(skip_serializing)]
     pub mlp_bias: bool,
-}
-
-/// Rotary positions as transformers 5 describes them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RopeParameters {
-    #[serde(default)]
-    pub rope_theta: Option<f64>,
-    #[serde(default)]
-    pub rope_type: Option<String>,
 }
 
 /// The vision tower.
@@ -99,6 +99,8 @@ pub struct VisionConfig {
     pub patch_size: i64,
     pub hidden_act: Activation,
     pub layer_norm_eps: f64,
+    #[serde(skip_serializing)]
+    pub attention_dropout: Option<f64>,
     /// Extension: output channels of a stack of 3x3 convolutions of stride 2, each followed by GELU, in place of
     /// the single patch convolution. The last must be `hidden_size`, and `patch_size` 2 to the number of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -146,6 +148,8 @@ impl Default for TextConfig {
             rope_theta: 10_000.0,
             rope_scaling: None,
             rope_parameters: None,
+            attention_dropout: None,
+            layer_types: None,
             max_position_embeddings: 2_048,
             tie_word_embeddings: false,
             attention_bias: false,
@@ -167,6 +171,7 @@ impl Default for VisionConfig {
             patch_size: 32,
             hidden_act: Activation::QuickGelu,
             layer_norm_eps: 1e-5,
+            attention_dropout: None,
             stem_channels: Vec::new(),
             feature_norm: false,
         }
@@ -214,7 +219,7 @@ impl ModelConfig {
 
     /// The same from its text.
     pub fn parse(text: &str) -> Result<ModelConfig> {
-        let model: serde_json::Value = serde_json::from_str(text).context("config.json is not JSON")?;
+        let mut model: serde_json::Value = serde_json::from_str(text).context("config.json is not JSON")?;
         // Looked at first: another architecture has other keys, and which of them is missing says little.
         match model.get("model_type").and_then(serde_json::Value::as_str) {
             Some(model) => known("model_type", model, "llava")?,
@@ -222,15 +227,11 @@ impl ModelConfig {
                 "config.json has no `model_type`\nhint: it must be that of a LLaVA checkpoint, as transformers writes it"
             ),
         }
+        one_spelling(&mut model, "image_token_index", "image_token_id")?;
         let mut config: ModelConfig = serde_json::from_value(model)
             .context("config.json is not that of a LLaVA model\nhint: it needs `model_type`, `text_config` and `vision_config`")?;
         config.text_config.tie_word_embeddings |= std::mem::take(&mut config.tie_word_embeddings);
-        if let Some(rope) = config.text_config.rope_parameters.take() {
-            config.text_config.rope_theta = rope.rope_theta.unwrap_or(config.text_config.rope_theta);
-            if let Some(kind) = rope.rope_type.filter(|kind| kind != "default") {
-                config.text_config.rope_scaling = Some(serde_json::json!({"rope_type": kind}));
-            }
-        }
+        config.text_config.settle_rotary()?;
         config.check()?;
         Ok(config)
     }
@@ -240,38 +241,32 @@ impl ModelConfig {
         let (text, vision) = (&self.text_config, &self.vision_config);
         known("model_type", &self.model_type, "llava")?;
         known("text_config.model_type", &text.model_type, "llama")?;
+        self.check_bounds()?;
         if vision.model_type == efficientnet::MODEL_TYPE {
             self.check_efficientnet()?;
         } else {
             known("vision_config.model_type", &vision.model_type, "clip_vision_model")?;
             self.check_clip()?;
         }
-        if let Some(scaling) = &text.rope_scaling
-            && !scaling.is_null()
-            && scaling.get("rope_type").or(scaling.get("type")).is_none_or(|kind| kind != "default")
-        {
+        for (name, dropout) in [
+            ("text_config.attention_dropout", text.attention_dropout),
+            ("vision_config.attention_dropout", vision.attention_dropout),
+        ] {
+            ensure!(
+                dropout.unwrap_or(0.0) == 0.0,
+                "config.json: {name} is {}, and attention is trained without dropout here\nhint: set it to 0.0 in config.json, and know that transformers would train otherwise",
+                dropout.unwrap_or(0.0)
+            );
+        }
+        if let Some(other) = text.layer_types.iter().flatten().find(|kind| *kind != "full_attention") {
             bail!(
-                "config.json: text_config.rope_scaling is {scaling}, and scaled rotary positions are not supported\nhint: use a checkpoint without rope_scaling"
+                "config.json: text_config.layer_types has `{other}`, and only `full_attention` is supported\nhint: use a checkpoint of a Llama whose layers all attend to everything before"
             );
         }
         ensure!(
             !text.attention_bias && !text.mlp_bias,
             "config.json: text_config asks for biases in attention or MLP, which this Llama decoder does not have\nhint: use a Llama checkpoint without them"
         );
-        for (name, value) in [
-            ("text_config.vocab_size", text.vocab_size),
-            ("text_config.hidden_size", text.hidden_size),
-            ("text_config.num_hidden_layers", text.num_hidden_layers),
-            ("text_config.num_attention_heads", text.num_attention_heads),
-            ("text_config.num_key_value_heads", text.key_value_heads()),
-            ("text_config.max_position_embeddings", text.max_position_embeddings),
-            ("vision_config.hidden_size", vision.hidden_size),
-            ("vision_config.image_size", vision.image_size),
-            ("vision_config.patch_size", vision.patch_size),
-            ("projector_scale_factor", self.projector_scale_factor),
-        ] {
-            ensure!(value > 0, "config.json: {name} is {value}, it must be positive");
-        }
         ensure!(
             text.num_attention_heads % text.key_value_heads() == 0,
             "config.json: {} attention heads do not divide into {} key-value heads",
@@ -292,24 +287,11 @@ impl ModelConfig {
                 self.projector_scale_factor
             );
         }
-        // One beyond the vocabulary has no embedding, and needs none.
-        ensure!(
-            self.image_token_index >= 0,
-            "config.json: image_token_index is {}, and a token's id is not negative",
-            self.image_token_index
-        );
         Ok(())
     }
 
     fn check_clip(&self) -> Result<()> {
         let vision = &self.vision_config;
-        for (name, value) in [
-            ("num_attention_heads", vision.num_attention_heads),
-            ("hidden_size", vision.hidden_size),
-            ("patch_size", vision.patch_size),
-        ] {
-            ensure!(value > 0, "config.json: vision_config.{name} is {value}, it must be positive");
-        }
         ensure!(
             vision.hidden_size % vision.num_attention_heads == 0,
             "config.json: vision width {} does not divide into {} heads",
@@ -411,6 +393,18 @@ impl VisionConfig {
     }
 }
 
+/// Leaves the first of two names of one key, which transformers reads alike; both may stand there if they say the same.
+fn one_spelling(config: &mut serde_json::Value, name: &str, other: &str) -> Result<()> {
+    let Some(keys) = config.as_object_mut() else { return Ok(()) };
+    let Some(value) = keys.remove(other) else { return Ok(()) };
+    let kept = keys.entry(name).or_insert_with(|| value.clone());
+    ensure!(
+        *kept == value,
+        "config.json: {name} is {kept} and {other} is {value}, and both name one thing\nhint: keep the one that tokenizer.json agrees with"
+    );
+    Ok(())
+}
+
 fn known(key: &str, found: &str, supported: &str) -> Result<()> {
     ensure!(
         found == supported,
@@ -496,9 +490,14 @@ pub(crate) mod tests {
         let config = ModelConfig::parse(text).expect("parses");
         assert_eq!((config.image_token_index, config.text_config.rope_theta), (299, 500_000.0));
         assert!(config.text_config.tie_word_embeddings && config.multimodal_projector_bias);
+        let both = text.replacen('{', r#"{"image_token_index": 299, "#, 1);
+        assert_eq!(ModelConfig::parse(&both).expect("they agree"), config);
+        let message =
+            ModelConfig::parse(&both.replace("x\": 299", "x\": 298")).expect_err("refused").to_string();
+        assert!(message.contains("is 298 and image_token_id is 299"), "{message}");
         let scaled = text.replace("\"default\"", "\"linear\"");
         let message = format!("{:#}", ModelConfig::parse(&scaled).expect_err("refused"));
-        assert!(message.contains("linear") && message.contains("rope_scaling"), "{message}");
+        assert!(message.contains("linear") && message.contains("rope_parameters"), "{message}");
     }
 
     #[test]
@@ -519,8 +518,12 @@ pub(crate) mod tests {
             "{message}"
         );
         let mut other = small();
-        other.text_config.rope_scaling = Some(serde_json::json!({"type": "linear", "factor": 2.0}));
-        assert!(other.check().expect_err("refused").to_string().contains("rope_scaling"));
+        other.text_config.attention_dropout = Some(0.5);
+        assert!(other.check().expect_err("refused").to_string().contains("attention_dropout is 0.5"));
+        let mut other = small();
+        other.text_config.layer_types =
+            Some(vec!["full_attention".to_owned(), "sliding_attention".to_owned()]);
+        assert!(other.check().expect_err("refused").to_string().contains("`sliding_attention`"));
         let mut other = small();
         other.projector_scale_factor = 3;
         assert!(other.check().is_err());

@@ -2,10 +2,11 @@
 
 mod shared;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use tch::{Tensor, no_grad};
 
 use super::backbone::Backbone;
+use super::finite::ensure_finite;
 use super::input::{ModelInput, Padding, Row};
 use super::site::{LinearHook, Phase};
 use shared::{Beginning, Begun};
@@ -28,7 +29,8 @@ pub struct GenerationConfig {
     pub strict: bool,
 }
 
-/// The most probable continuation of each prompt, token by token, without the end token; in the order of the prompts.
+/// The most probable continuation of each prompt, token by token, without the end token; in the order of the prompts. A row that
+/// reaches the last position of the model ends there, whatever the others of its batch do.
 /// `seen` hears after each batch how many prompts are answered.
 pub fn generate(
     backbone: &Backbone,
@@ -87,18 +89,27 @@ fn answer(
             (input, backbone.cache(columns as usize + config.max_new_tokens))
         }
     };
+    // Of each row's sequence the tokens that it had before any answer.
+    let soft = input.soft.as_ref().map_or(0, |soft| soft.positions.numel() / batch.len());
+    let limit = backbone.config().text_config.max_position_embeddings as usize;
+    let has_room = |row: usize, answered: usize| {
+        answered < config.max_new_tokens && prompts[row].input_ids.len() + soft + answered <= limit
+    };
     let columns = input.input_ids.size2()?.1;
     let last: Vec<i64> = (1..=batch.len() as i64).map(|row| row * columns - 1).collect();
     let hidden = backbone.hidden_at(&input, &last, hook, Some(&mut cache))?;
     cache.answer();
-    let mut next = choose(backbone, &hidden)?;
+    let logits = backbone.logits(&hidden)?;
+    // Once a batch: a look at every step's would cost each of them a reading of the whole vocabulary.
+    ensure_finite(&logits).context("the first token of an answer cannot be chosen")?;
+    let mut next = logits.f_argmax(1, false)?;
     loop {
         let ids = Vec::<i64>::try_from(&next)?;
         let mut open: Vec<i64> = Vec::new();
         for (place, (&row, &id)) in input.rows.iter().zip(&ids).enumerate() {
             if id != config.end_token {
                 answers[row].push(id);
-                if answers[row].len() < config.max_new_tokens {
+                if has_room(row, answers[row].len()) {
                     open.push(place as i64);
                 }
             }
@@ -128,10 +139,6 @@ fn answer(
             rows: input.rows,
         };
         let hidden = backbone.hidden(&input, hook, Some(&mut cache))?.f_squeeze_dim(1)?;
-        next = choose(backbone, &hidden)?;
+        next = backbone.logits(&hidden)?.f_argmax(1, false)?;
     }
-}
-
-fn choose(backbone: &Backbone, hidden: &Tensor) -> Result<Tensor> {
-    Ok(backbone.logits(hidden)?.f_argmax(1, false)?)
 }

@@ -13,7 +13,6 @@ use super::config::{Activation, ModelConfig, SelectStrategy, TextConfig, VisionC
 #[derive(Deserialize)]
 pub(super) struct Original {
     /// Name on a hub, or a folder.
-    #[serde(alias = "vision_tower")]
     mm_vision_tower: String,
     #[serde(default)]
     mm_projector_type: Option<String>,
@@ -42,6 +41,13 @@ impl Original {
     /// # Errors
     /// A model of LLaVA's family that is built otherwise than LLaVA 1.5.
     pub(super) fn parse(config: &Value) -> Result<Original> {
+        let mut config = config.clone();
+        // As LLaVA reads it: the first name counts where both stand there.
+        if let Some(keys) = config.as_object_mut()
+            && let Some(tower) = keys.remove("vision_tower")
+        {
+            keys.entry("mm_vision_tower").or_insert(tower);
+        }
         let original = Original::deserialize(config)
             .context("config.json is not that of a LLaVA 1.5 model\nhint: it needs `mm_vision_tower` and `mm_vision_select_layer`")?;
         let of = |value: &Option<String>, usual: &str| value.as_deref().unwrap_or(usual).to_owned();
@@ -95,7 +101,8 @@ impl Original {
     /// The model with the tower of the folder `tower`. Its image token is the first id beyond the vocabulary, until the tokenizer says
     /// which it is.
     pub(super) fn model(&self, config: &Value, tower: &Path) -> Result<ModelConfig> {
-        let text: TextConfig = serde_json::from_value(config.clone()).context("config.json")?;
+        let mut text: TextConfig = serde_json::from_value(config.clone()).context("config.json")?;
+        text.settle_rotary()?;
         let path = tower.join("config.json");
         let of_tower =
             std::fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
@@ -185,6 +192,14 @@ mod tests {
             (1e-5, 4_096)
         );
         assert_eq!(model.template(), "vicuna_v1");
+        let mut scaled = config.clone();
+        scaled["rope_scaling"] = json!({"type": "linear", "factor": 2.0});
+        let error = format!("{:#}", original.model(&scaled, tower.path()).unwrap_err());
+        assert!(error.contains("rope_scaling"), "{error}");
+        let mut both = config.clone();
+        both["vision_tower"] = "elsewhere".into();
+        let tower_of = |config: &Value| Original::parse(config).unwrap().mm_vision_tower;
+        assert_eq!(tower_of(&both), tower_of(&config));
         let other = json!({"model_type": "llava", "text_config": {}, "mm_projector_type": "x"});
         assert!(!is_original(&other) && !is_original(&json!({"model_type": "qwen2_5_vl"})));
     }

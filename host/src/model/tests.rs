@@ -271,6 +271,39 @@ fn soft_tokens_do_what_words_with_these_embeddings_do() {
     assert!(largest_difference(&found.expect("hidden"), &expected.expect("hidden")) < 1e-6);
 }
 
+/// A model of 64 positions: prompts of 60 and of 64 tokens have 5 and 1 left, counted as answers' tokens.
+#[test]
+fn a_row_that_reaches_the_last_position_ends_alone() {
+    let backbone = backbone();
+    let config = GenerationConfig { max_new_tokens: 12, batch_size: 4, end_token: 0, strict: false };
+    let prompt = |length: usize| Prompt { input_ids: ids(length - 5, 1), image_features: Some(picture(1)) };
+    let answers = |lengths: &[usize]| {
+        let prompts: Vec<Prompt> = lengths.iter().map(|&length| prompt(length)).collect();
+        generate(&backbone, &Frozen, &prompts, &config, &mut |_| ()).expect("answers")
+    };
+    let together = answers(&[60, 20, 64, 30]);
+    let counts: Vec<usize> = together.iter().map(Vec::len).collect();
+    assert_eq!(counts, [5, 12, 1, 12]);
+    let alone: Vec<_> = [60, 20, 64, 30].iter().map(|&length| answers(&[length]).remove(0)).collect();
+    assert_eq!(together, alone);
+    let hook = Soft { backbone: &backbone, rows: RefCell::default() };
+    let soft = generate(&backbone, &hook, &[prompt(60), prompt(20)], &config, &mut |_| ()).expect("answers");
+    assert_eq!((soft[0].len(), soft[1].len()), (3, 12), "two soft tokens stand before the prompt");
+    let error = generate(&backbone, &Frozen, &[prompt(65)], &config, &mut |_| ()).expect_err("too long");
+    assert!(error.to_string().contains("65 tokens") && error.to_string().contains("64 positions"));
+}
+
+#[test]
+fn answers_of_a_damaged_model_are_an_error() {
+    let backbone = backbone();
+    let head = backbone.parameters()["language_model.lm_head.weight"].shallow_clone();
+    let _ = head.get(9).fill_(f64::NAN);
+    let config = GenerationConfig { max_new_tokens: 3, batch_size: 2, end_token: 0, strict: false };
+    let prompt = Prompt { input_ids: vec![1, 30, 31], image_features: None };
+    let error = generate(&backbone, &Frozen, &[prompt], &config, &mut |_| ()).expect_err("NaN");
+    assert!(format!("{error:#}").contains("not finite"), "{error:#}");
+}
+
 #[test]
 fn cached_answers_equal_uncached_ones_and_stop_at_the_end_token() {
     let backbone = backbone();
