@@ -4,7 +4,7 @@ pub mod backbone;
 pub mod cache;
 pub mod checkpoint;
 pub mod config;
-mod construction;
+pub(crate) mod construction;
 pub mod decoder;
 pub mod efficientnet;
 pub mod fetch;

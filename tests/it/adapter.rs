@@ -104,7 +104,7 @@ fn tensors_that_are_not_the_methods_are_listed() {
         tensors.remove(&format!("{module}.0.mlp.up_proj.lora_A.weight"));
         let zeros = |size: [i64; 2]| Tensor::zeros(size, (Kind::Float, tch::Device::Cpu));
         tensors.insert(format!("{module}.7.mlp.up_proj.lora_A.weight"), zeros([4, 128]));
-        tensors.insert(format!("{module}.1.self_attn.q_proj.lora_B.weight"), zeros([128, 3]));
+        tensors.insert(format!("{module}.1.self_attn.q_proj.lora_B.weight"), zeros([127, 4]));
     });
     refused!(workspace);
 }

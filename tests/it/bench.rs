@@ -113,8 +113,16 @@ fn what_cannot_be_measured_is_refused() {
     let adapter = adapter.to_str().expect("text");
     let rounds = fixture("data.json");
     let rounds = rounds.to_str().expect("text");
-    let cases: [(&[&str], i32, &str); 6] = [
+    let place = workspace.path().to_str().expect("text").to_owned();
+    std::fs::write(workspace.path().join("kept"), "x").expect("written");
+    let cases: [(&[&str], i32, &str); 8] = [
         (&["--adapter", adapter, "--batch-size", "2"], 2, "the adapter has r = 4"),
+        (&["--batch-size", "2", "--out", &place], 2, "is there already and holds something else"),
+        (
+            &["--batch-size", "2", "--method", "moelora", "--out", "none"],
+            2,
+            "no LoRA, and PEFT's format has no place for it",
+        ),
         (&["--batch-size", "9"], 2, "has 6 records for batches of 9"),
         (&["--batch-size", "2", "--data", rounds], 2, "has 2 rounds"),
         (&["--method", "nowhere", "--batch-size", "2"], 3, "nowhere"),

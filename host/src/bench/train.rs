@@ -8,6 +8,7 @@ use anyhow::{Result, ensure};
 use crate::bench::setup::{Setup, bad};
 use crate::bench::work::{self, Tokens};
 use crate::bench::{Report, Timed};
+use crate::model::construction::check_vacant;
 use crate::train::cell::Cell;
 use crate::train::peft::PeftAdapter;
 use crate::train::plan::BatchPlan;
@@ -29,6 +30,10 @@ pub fn train(setup: &Setup, options: &Training, seen: &mut dyn FnMut(usize, f64)
     let mut running = stage::begin(&cell, &mut strategies, 0)?;
     if let Some(folder) = options.adapter {
         PeftAdapter::read(folder).and_then(|adapter| adapter.apply(&cell)).map_err(bad)?;
+    }
+    if let Some(folder) = options.out {
+        // Before the training, which takes its time.
+        PeftAdapter::of_cell(&cell).and_then(|_| check_vacant(folder)).map_err(bad)?;
     }
     let (steps, batch_size) = (running.plan.steps, world.config.training.batch_size);
     running.plan = BatchPlan::of(in_file_order(setup.loaded.conversations.len(), batch_size, steps));

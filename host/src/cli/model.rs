@@ -250,7 +250,9 @@ impl ModelCommand {
                 output.note(&format!("logits of {count} records: {}", command.out.display()));
             }
             Which::ExportAdapter(command) => {
-                adapter::of_stage(&command.stage).map_err(BadInput::from)?.write(&command.out)?;
+                let written =
+                    adapter::of_stage(&command.stage).and_then(|adapter| adapter.write(&command.out));
+                written.map_err(BadInput::from)?;
                 output.note(&format!("adapter: {}", command.out.display()));
             }
             Which::Merge(command) => {

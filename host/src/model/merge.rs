@@ -20,8 +20,8 @@ const MARKER: &str = "merged.json";
 /// What becomes of a tensor.
 #[derive(Debug)]
 pub enum Change {
-    /// This float32 delta is added; the sum is rounded once.
-    Add(Tensor),
+    /// `scale * b a` is added, with float32 `a` `[r, in]` and `b` `[out, r]`; the sum is rounded once.
+    LowRank { a: Tensor, b: Tensor, scale: f64 },
     /// These values take its place.
     Replace(Tensor),
 }
@@ -30,20 +30,34 @@ pub enum Change {
 pub type Changes = BTreeMap<String, Change>;
 
 impl Change {
-    fn value(&self) -> &Tensor {
+    fn shape(&self) -> Vec<i64> {
         match self {
-            Change::Add(value) | Change::Replace(value) => value,
+            Change::LowRank { a, b, .. } => {
+                [b, a].iter().zip(0..).filter_map(|(t, axis)| t.size().get(axis).copied()).collect()
+            }
+            Change::Replace(value) => value.size(),
         }
     }
 
     /// Computed in float32, in the tensor's own element type.
+    ///
+    /// # Errors
+    /// A result that is not finite.
     fn apply(&self, tensor: &Tensor) -> Result<Tensor> {
         no_grad(|| {
             let value = match self {
-                Change::Add(delta) => tensor.f_to_kind(Kind::Float)?.f_add(delta)?,
+                Change::LowRank { a, b, scale } => {
+                    tensor.f_to_kind(Kind::Float)?.f_add(&b.f_matmul(a)?.f_mul_scalar(*scale)?)?
+                }
                 Change::Replace(value) => value.shallow_clone(),
             };
-            Ok(value.f_to_kind(tensor.kind())?)
+            let value = value.f_to_kind(tensor.kind())?;
+            ensure!(
+                weights::is_finite(&value)?,
+                "what is merged is not finite as {:?}\nhint: the adapter or the checkpoint is damaged, or the sum is too large for that type",
+                value.kind()
+            );
+            Ok(value)
         })
     }
 }
@@ -105,7 +119,7 @@ fn check(changes: &Changes, shapes: &[(String, Vec<i64>)]) -> Result<()> {
         shapes.iter().map(|(written, shape)| (canonical(written), shape)).collect();
     let mut faults = Vec::new();
     for (name, change) in changes {
-        let found = change.value().size();
+        let found = change.shape();
         match known.get(name) {
             None => faults.push(format!("{name}: the checkpoint has no such tensor")),
             Some(shape) if **shape != found => {
@@ -180,13 +194,18 @@ mod tests {
         Tensor::full(shape, value, (Kind::Float, Device::Cpu))
     }
 
+    /// All elements grow by `value`.
+    fn low_rank([rows, columns]: [i64; 2], value: f64) -> Change {
+        Change::LowRank { a: change([2, columns], 1.0), b: change([rows, 2], value), scale: 0.5 }
+    }
+
     #[test]
     fn what_changes_is_rounded_once_and_the_rest_stays() {
         let (source, place) = (source(), tempfile::tempdir().unwrap());
         let out = place.path().join("merged");
         let projector = "multi_modal_projector.linear_2.weight";
         let changes = Changes::from([
-            (SITE.to_owned(), Change::Add(change([16, 16], 0.5))),
+            (SITE.to_owned(), low_rank([16, 16], 0.5)),
             (projector.to_owned(), Change::Replace(change([16, 16], 3.0))),
         ]);
         merge(source.path(), None, &changes, &json!("test"), &out).unwrap();
@@ -216,12 +235,30 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_finite_is_not_written() {
+        let (source, place) = (source(), tempfile::tempdir().unwrap());
+        for value in [f64::NAN, 3.4e38] {
+            let changes = Changes::from([
+                (SITE.to_owned(), low_rank([16, 16], value)),
+                (
+                    "multi_modal_projector.linear_2.weight".to_owned(),
+                    Change::Replace(change([16, 16], 3.4e38)),
+                ),
+            ]);
+            let error = merge(source.path(), None, &changes, &json!("test"), &place.path().join("merged"));
+            let error = format!("{:#}", error.unwrap_err());
+            assert!(error.contains("not finite") && error.contains("hint:"), "{error}");
+            assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0);
+        }
+    }
+
+    #[test]
     fn what_does_not_fit_is_listed_and_nothing_is_written() {
         let (source, place) = (source(), tempfile::tempdir().unwrap());
         let out = place.path().join("merged");
         let changes = Changes::from([
-            (SITE.to_owned(), Change::Add(change([16, 15], 0.5))),
-            ("language_model.model.layers.9.mlp.up_proj.weight".to_owned(), Change::Add(change([2, 2], 1.0))),
+            (SITE.to_owned(), low_rank([16, 15], 0.5)),
+            ("language_model.model.layers.9.mlp.up_proj.weight".to_owned(), low_rank([2, 2], 1.0)),
         ]);
         let error = merge(source.path(), None, &changes, &json!("test"), &out).unwrap_err().to_string();
         for said in ["layers.9.mlp.up_proj.weight: the checkpoint has no", "[16, 15], and [16, 16]", "hint:"]

@@ -152,6 +152,11 @@ pub fn load_all(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     Ok(tensors)
 }
 
+/// Whether every number of a tensor is one.
+pub(crate) fn is_finite(tensor: &Tensor) -> Result<bool> {
+    Ok(tensor.f_isfinite()?.f_all()?.f_int64_value(&[])? == 1)
+}
+
 /// Name and shape of every tensor of a file of weights.
 pub(super) fn shapes(path: &Path) -> Result<Vec<(String, Vec<i64>)>> {
     let mut shapes = Vec::new();

@@ -1,157 +1,211 @@
 //! LoRA adapters in PEFT's format: `adapter_config.json` and `adapter_model.safetensors`, whose tensors are named
 //! `base_model.model.<module>.lora_A.weight` and `lora_B.weight` (Hugging Face peft, `LoraConfig`).
 
+mod config;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use sha2::Digest as _;
 use tch::{Kind, Tensor};
 
 use crate::config::StackEntry;
 use crate::files;
+use crate::model::construction::Construction;
 use crate::model::layout::canonical;
 use crate::model::merge::{Change, Changes};
 use crate::model::weights;
 use crate::train::cell::Cell;
 use crate::train::parameters::HOST;
+use config::LoraConfig;
 
 /// The plugin whose tensors these are.
 const LORA: &str = "lora";
 const ROOT: &str = "base_model.model.";
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
+/// What peft wrote before safetensors.
+const TORCH_WEIGHTS: &str = "adapter_model.bin";
+/// The trained projector, which LLaVA's code writes beside an adapter.
+const BESIDE: &str = "non_lora_trainables.bin";
 /// The host's projector, which is trained whole.
 const PROJECTOR: &str = "multi_modal_projector";
+const A: &str = "lora_A.weight";
+const B: &str = "lora_B.weight";
 /// Lines after which a list of tensors is cut.
 const SHOWN: usize = 24;
+
+/// Tensors by the path of their site in our layout, and what stands behind it.
+type Tensors = BTreeMap<(String, String), Tensor>;
 
 /// A LoRA adapter and, where it was trained too, the projector.
 pub struct PeftAdapter {
     pub r: i64,
     pub lora_alpha: f64,
     pub lora_dropout: f64,
+    /// `r` and `lora_alpha` of the sites where they are others.
+    exceptions: BTreeMap<String, (i64, f64)>,
     /// `lora_A.weight` `[r, in]` and `lora_B.weight` `[out, r]` by site path; `weight` and `bias` of the projector.
-    tensors: BTreeMap<(String, String), Tensor>,
-}
-
-#[derive(Deserialize)]
-struct Config {
-    peft_type: String,
-    r: i64,
-    lora_alpha: f64,
-    #[serde(default)]
-    lora_dropout: f64,
-    #[serde(default)]
-    bias: Option<String>,
-    #[serde(default)]
-    fan_in_fan_out: bool,
-    #[serde(default)]
-    rank_pattern: BTreeMap<String, Value>,
-    #[serde(default)]
-    alpha_pattern: BTreeMap<String, Value>,
-    /// `use_dora`, `use_rslora` and what else changes the formula stands here.
-    #[serde(flatten)]
-    others: BTreeMap<String, Value>,
+    tensors: Tensors,
 }
 
 impl PeftAdapter {
-    /// Reads a folder that peft's `save_pretrained` wrote.
+    /// Reads a folder that peft's `save_pretrained` wrote, or LLaVA's training with LoRA: `adapter_model.safetensors` or `.bin`, and
+    /// `non_lora_trainables.bin` where it is there.
     ///
     /// # Errors
-    /// Another kind of adapter, or a variant of LoRA that computes something else.
+    /// Another kind of adapter, or a variant of LoRA that computes something else; tensors of another rank than the configuration's;
+    /// numbers that are not finite.
     pub fn read(folder: &Path) -> Result<PeftAdapter> {
-        let path = folder.join(CONFIG);
-        let text = std::fs::read_to_string(&path).with_context(|| unreadable(&path))?;
-        let config: Config = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
-        let plain = config.peft_type == "LORA"
-            && config.others.iter().all(|(key, value)| !key.starts_with("use_") || value != true)
-            && !config.fan_in_fan_out
-            && config.rank_pattern.is_empty()
-            && config.alpha_pattern.is_empty()
-            && config.bias.as_deref().is_none_or(|bias| bias == "none");
-        ensure!(
-            plain,
-            "{}: only plain LoRA is read: one rank and scale, no bias, neither rsLoRA nor DoRA",
-            path.display()
-        );
-        let path = folder.join(WEIGHTS);
-        let mut tensors = BTreeMap::new();
-        for (written, tensor) in weights::load_all(&path)? {
+        let config = LoraConfig::read(&folder.join(CONFIG))?;
+        let [path, others @ ..] = &files_of(folder)?[1..] else {
+            bail!("{} holds neither {WEIGHTS} nor {TORCH_WEIGHTS}\nhint: {SAVED}", folder.display())
+        };
+        let (mut tensors, mut exceptions, mut faults) = (Tensors::new(), BTreeMap::new(), Vec::new());
+        for (written, tensor) in weights::load_all(path)? {
             let name = written.strip_prefix(ROOT).with_context(|| {
                 format!("{}: tensor `{written}` does not begin with `{ROOT}`", path.display())
             })?;
-            tensors.insert(split(name), tensor.f_to_kind(Kind::Float)?);
+            let tensor = sound(&tensor, &written, path)?;
+            let (site, part) = split(name);
+            let module = &name[..name.len() - part.len()];
+            let scale = config.scale(module.trim_end_matches('.'))?;
+            let of_rank = match part.as_str() {
+                A => Some((tensor.size2(), 0)),
+                B => Some((tensor.size2(), 1)),
+                _ => None,
+            };
+            if let Some((size, axis)) = of_rank {
+                let rank = size.ok().map(|size| if axis == 0 { size.0 } else { size.1 });
+                if rank != Some(scale.0) {
+                    faults.push(format!("{written}: shape {:?}, and its rank is {}", tensor.size(), scale.0));
+                }
+                if scale != (config.r, config.lora_alpha) {
+                    exceptions.insert(site.clone(), scale);
+                }
+            }
+            ensure!(
+                tensors.insert((site, part), tensor).is_none(),
+                "{}: two names of one tensor, the second is `{written}`",
+                path.display()
+            );
         }
-        let Config { r, lora_alpha, lora_dropout, .. } = config;
-        Ok(PeftAdapter { r, lora_alpha, lora_dropout, tensors })
+        ensure!(
+            faults.is_empty(),
+            "{}: the tensors are not of the ranks that {CONFIG} says:\n  {}\nhint: both files must come from the same save_pretrained",
+            path.display(),
+            listed(faults)
+        );
+        for path in others {
+            for (written, tensor) in weights::load_all(path)? {
+                let (site, part) = split(written.strip_prefix(ROOT).unwrap_or(&written));
+                ensure!(
+                    site.starts_with(PROJECTOR),
+                    "{}: `{written}` was trained beside the adapter, and only the projector is read\nhint: merge it with LLaVA's scripts/merge_lora_weights.py",
+                    path.display()
+                );
+                let tensor = sound(&tensor, &written, path)?;
+                ensure!(
+                    tensors.insert((site, part), tensor).is_none(),
+                    "{}: `{written}` is among the adapter's own tensors too",
+                    path.display()
+                );
+            }
+        }
+        let LoraConfig { r, lora_alpha, lora_dropout, .. } = config;
+        Ok(PeftAdapter { r, lora_alpha, lora_dropout, exceptions, tensors })
     }
 
-    /// The sha256 of the two files of a folder, by their names.
-    pub fn sha256(folder: &Path) -> Result<BTreeMap<&'static str, String>> {
-        let hash = |name: &'static str| {
-            let path = folder.join(name);
+    /// The sha256 of the files of a folder, by their names.
+    pub fn sha256(folder: &Path) -> Result<BTreeMap<String, String>> {
+        let hash = |path: PathBuf| {
             let (_, hash) = files::sha256(&path).with_context(|| unreadable(&path))?;
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             Ok((name, format!("{:x}", hash.finalize())))
         };
-        [CONFIG, WEIGHTS].into_iter().map(hash).collect()
+        files_of(folder)?.into_iter().map(hash).collect()
     }
 
-    /// What a cell whose stack has `lora` has trained.
+    /// What a cell whose stack is `lora`, with whatever strategies, has trained.
     pub fn of_cell(cell: &Cell) -> Result<PeftAdapter> {
+        let (adapter, others) = PeftAdapter::part_of_cell(cell)?;
+        alone(&others)?;
+        Ok(adapter)
+    }
+
+    /// What `lora` has in a cell, and the trained tensors of others.
+    fn part_of_cell(cell: &Cell) -> Result<(PeftAdapter, Vec<String>)> {
         let parameters = cell.parameters.borrow();
-        let named = parameters.list().iter().map(|parameter| (parameter.name.as_str(), &parameter.tensor));
+        let kept = parameters.list().iter().filter(|parameter| !parameter.buffer);
+        let named = kept.map(|parameter| (parameter.name.as_str(), &parameter.tensor));
         let stack: Vec<&StackEntry> = cell.entries.iter().map(|entry| &entry.config).collect();
-        PeftAdapter::of_parameters(named, &stack)
+        PeftAdapter::part_of(named, &stack)
     }
 
     /// The same from tensors by name, as a run keeps them after each stage, and the stack of their method.
+    ///
+    /// # Errors
+    /// A stack without `lora`, or with trained tensors of another plugin, which the format has no place for.
     pub fn of_parameters<'t>(
         parameters: impl Iterator<Item = (&'t str, &'t Tensor)>,
         stack: &[&StackEntry],
     ) -> Result<PeftAdapter> {
-        let entry = stack.iter().find(|entry| entry.plugin == LORA).with_context(|| {
+        let (adapter, others) = PeftAdapter::part_of(parameters, stack)?;
+        alone(&others)?;
+        Ok(adapter)
+    }
+
+    fn part_of<'t>(
+        parameters: impl Iterator<Item = (&'t str, &'t Tensor)>,
+        stack: &[&StackEntry],
+    ) -> Result<(PeftAdapter, Vec<String>)> {
+        let entries: Vec<&StackEntry> = stack.iter().copied().filter(|entry| entry.plugin == LORA).collect();
+        let first = entries.first().with_context(|| {
             let names: Vec<&str> = stack.iter().map(|entry| entry.plugin.as_str()).collect();
             format!(
                 "a stack of {} is no LoRA, and PEFT's format has no place for it\nhint: only a method with `lora` in its stack has such an adapter",
                 names.join(", ")
             )
         })?;
-        let mut tensors = BTreeMap::new();
-        let mut rank = None;
+        let lora_dropout = number(first, "lora_dropout").unwrap_or(0.0);
+        let (mut tensors, mut others, mut scales) = (Tensors::new(), Vec::new(), BTreeMap::new());
         for (name, tensor) in parameters {
             let Some((owner, rest)) = name.split_once('.') else { continue };
             let (site, part) = split(rest);
-            let kept = owner == LORA || owner == HOST && site.starts_with(PROJECTOR);
-            if !kept {
+            if owner != LORA && owner != HOST {
+                others.push(name.to_owned());
                 continue;
             }
-            if part == "lora_A.weight" {
-                rank = tensor.size().first().copied();
+            if owner == HOST && !site.starts_with(PROJECTOR) {
+                continue;
+            }
+            if part == A {
+                let rank = tensor.size().first().copied().unwrap_or_default();
+                // The plugin's own default (plugins/lora/src/config.rs).
+                let alpha = number(entry_of(&entries, &site)?, "lora_alpha").unwrap_or(32.0);
+                scales.insert(site.clone(), (rank, alpha));
             }
             tensors.insert((site, part), tensor.f_detach()?.f_to_kind(Kind::Float)?);
         }
-        let r = rank.context("no tensor of `lora` is among the parameters")?;
-        let number = |key: &str| {
-            entry
-                .config
-                .get(key)
-                .and_then(|value| value.as_float().or(value.as_integer().map(|number| number as f64)))
-        };
-        // The plugin's own defaults (plugins/lora/src/config.rs).
-        Ok(PeftAdapter {
-            r,
-            lora_alpha: number("lora_alpha").unwrap_or(32.0),
-            lora_dropout: number("lora_dropout").unwrap_or(0.0),
-            tensors,
-        })
+        let most = scales.values().next().copied();
+        let (r, lora_alpha) = most.context("no tensor of `lora` is among the parameters")?;
+        scales.retain(|_, scale| *scale != (r, lora_alpha));
+        Ok((PeftAdapter { r, lora_alpha, lora_dropout, exceptions: scales, tensors }, others))
     }
 
-    /// Writes the two files; module names are those of transformers 5 (`model.language_model.layers..`).
+    /// `r` and `lora_alpha` of a site.
+    fn scale(&self, site: &str) -> (i64, f64) {
+        self.exceptions.get(site).copied().unwrap_or((self.r, self.lora_alpha))
+    }
+
+    /// Writes a new folder; module names are those of transformers 5 (`model.language_model.layers..`).
+    ///
+    /// # Errors
+    /// A folder that is there and holds something.
     pub fn write(&self, folder: &Path) -> Result<()> {
-        std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+        let construction = Construction::begin(folder)?;
         let mut named = BTreeMap::new();
         let (mut modules, mut projector) = (BTreeSet::new(), false);
         for ((site, part), tensor) in &self.tensors {
@@ -164,7 +218,16 @@ impl PeftAdapter {
             }
             named.insert(format!("{ROOT}{path}.{part}"), tensor.shallow_clone());
         }
-        weights::save(&folder.join(WEIGHTS), &named, None)?;
+        let (mut ranks, mut alphas) = (Map::new(), Map::new());
+        for (site, (rank, alpha)) in &self.exceptions {
+            if *rank != self.r {
+                ranks.insert(in_memory(site), json!(rank));
+            }
+            if *alpha != self.lora_alpha {
+                alphas.insert(in_memory(site), json!(alpha));
+            }
+        }
+        weights::save(&construction.path().join(WEIGHTS), &named, None)?;
         let config = json!({
             "peft_type": "LORA",
             "task_type": null,
@@ -172,14 +235,15 @@ impl PeftAdapter {
             "inference_mode": true,
             "r": self.r,
             "lora_alpha": self.lora_alpha,
+            "rank_pattern": ranks,
+            "alpha_pattern": alphas,
             "lora_dropout": self.lora_dropout,
             "bias": "none",
             "target_modules": modules,
             "modules_to_save": if projector { json!([PROJECTOR]) } else { Value::Null },
         });
-        let path = folder.join(CONFIG);
-        std::fs::write(&path, serde_json::to_string_pretty(&config)? + "\n")
-            .with_context(|| format!("{} cannot be written", path.display()))
+        construction.write_json(CONFIG, &config)?;
+        construction.finish()
     }
 
     /// What folding the adapter into a checkpoint changes: `lora_alpha / r * B A` on top of each site's weight, and the projector.
@@ -196,18 +260,18 @@ impl PeftAdapter {
                 })
             };
             match part.as_str() {
-                "lora_A.weight" | "lora_B.weight" => {
-                    let (a, b) = (of("lora_A.weight")?, of("lora_B.weight")?);
-                    let delta =
-                        b.f_matmul(a).and_then(|delta| delta.f_mul_scalar(self.lora_alpha / self.r as f64));
-                    let delta = delta.with_context(|| {
-                        format!(
-                            "the adapter at `{site}`: {:?} and {:?} are no low-rank pair",
-                            a.size(),
-                            b.size()
-                        )
-                    })?;
-                    changes.insert(format!("{site}.weight"), Change::Add(delta));
+                A | B => {
+                    let (a, b) = (of(A)?, of(B)?);
+                    let (rank, alpha) = self.scale(site);
+                    ensure!(
+                        a.dim() == 2 && b.dim() == 2 && a.size()[0] == rank && b.size()[1] == rank,
+                        "the adapter at `{site}`: {:?} and {:?} are no pair of rank {rank}",
+                        a.size(),
+                        b.size()
+                    );
+                    let (a, b) = (a.shallow_clone(), b.shallow_clone());
+                    let change = Change::LowRank { a, b, scale: alpha / rank as f64 };
+                    changes.insert(format!("{site}.weight"), change);
                 }
                 "weight" | "bias" if site.starts_with(PROJECTOR) => {
                     changes.insert(format!("{site}.{part}"), Change::Replace(tensor.shallow_clone()));
@@ -235,14 +299,9 @@ impl PeftAdapter {
         if faults.is_empty() {
             return Ok(());
         }
-        let more = faults.len().saturating_sub(SHOWN);
-        faults.truncate(SHOWN);
-        if more > 0 {
-            faults.push(format!("and {more} more"));
-        }
         bail!(
             "the adapter's tensors are not those of the method:\n  {}\nhint: target_modules must be the same on both sides, and the projector trained where the adapter has one (training.projector_learning_rate)",
-            faults.join("\n  ")
+            listed(faults)
         )
     }
 
@@ -251,15 +310,14 @@ impl PeftAdapter {
     /// # Errors
     /// Another rank or scale than the stack's; tensors that the cell has not, or that it has and the adapter has not.
     pub fn apply(&self, cell: &Cell) -> Result<()> {
-        let own = PeftAdapter::of_cell(cell)?;
-        ensure!(
-            (own.r, own.lora_alpha) == (self.r, self.lora_alpha),
-            "the adapter has r = {} and lora_alpha = {}, the method r = {} and lora_alpha = {}\nhint: give the method the adapter's values",
-            self.r,
-            self.lora_alpha,
-            own.r,
-            own.lora_alpha
-        );
+        let (own, _) = PeftAdapter::part_of_cell(cell)?;
+        for (site, _) in own.tensors.keys().filter(|key| key.1 == A && self.tensors.contains_key(*key)) {
+            let ((r, alpha), (own_r, own_alpha)) = (self.scale(site), own.scale(site));
+            ensure!(
+                (r, alpha) == (own_r, own_alpha),
+                "the adapter has r = {r} and lora_alpha = {alpha}, the method r = {own_r} and lora_alpha = {own_alpha}, at `{site}`\nhint: give the method the adapter's values"
+            );
+        }
         own.expect(self)?;
         let parameters = cell.parameters.borrow();
         for ((site, part), tensor) in &self.tensors {
@@ -273,7 +331,77 @@ impl PeftAdapter {
 }
 
 fn unreadable(path: &Path) -> String {
-    format!("{} cannot be read\nhint: name a folder that peft's save_pretrained wrote", path.display())
+    format!("{} cannot be read\nhint: {SAVED}", path.display())
+}
+
+const SAVED: &str = "name a folder that peft's save_pretrained wrote";
+
+/// The files of an adapter's folder: the configuration, the tensors if they are there, and what LLaVA's code writes beside them.
+fn files_of(folder: &Path) -> Result<Vec<PathBuf>> {
+    let weights = [WEIGHTS, TORCH_WEIGHTS].map(|name| folder.join(name));
+    let mut files = vec![folder.join(CONFIG)];
+    if let Some(path) = weights.into_iter().find(|path| path.is_file()) {
+        files.push(path);
+        files.extend(Some(folder.join(BESIDE)).filter(|path| path.is_file()));
+    }
+    Ok(files)
+}
+
+/// A stored tensor as float32.
+fn sound(tensor: &Tensor, written: &str, path: &Path) -> Result<Tensor> {
+    let place = || format!("{}: tensor `{written}`", path.display());
+    ensure!(tensor.is_floating_point(), "{} is of {:?}, not of floating point", place(), tensor.kind());
+    let tensor = tensor.f_to_kind(Kind::Float)?;
+    ensure!(
+        weights::is_finite(&tensor)?,
+        "{} holds numbers that are not finite\nhint: the training that wrote it has diverged, or the file is damaged",
+        place()
+    );
+    Ok(tensor)
+}
+
+/// Refuses to leave out what others have trained.
+fn alone(others: &[String]) -> Result<()> {
+    ensure!(
+        others.is_empty(),
+        "the method has trained tensors that are not those of `lora`, and PEFT's format has no place for them:\n  {}\nhint: only a method whose one adapter is `lora` has such an adapter",
+        listed(others.to_vec())
+    );
+    Ok(())
+}
+
+/// The entry of the stack that has a site: the one whose `target_modules` name its module.
+fn entry_of<'s>(entries: &[&'s StackEntry], site: &str) -> Result<&'s StackEntry> {
+    let module = site.rsplit('.').next().unwrap_or(site);
+    let names =
+        |entry: &StackEntry| match entry.config.get("target_modules").and_then(|value| value.as_array()) {
+            None => true,
+            Some(list) => list
+                .iter()
+                .any(|name| name.as_str().is_some_and(|name| name == module || name == "all-linear")),
+        };
+    let of_site = || entries.iter().copied().filter(|entry| names(entry));
+    match (entries, of_site().collect::<Vec<_>>().as_slice()) {
+        ([one], _) | (_, [one]) => Ok(one),
+        _ => bail!(
+            "which entry of the stack has `{site}` is not known: not one names it in target_modules alone"
+        ),
+    }
+}
+
+fn number(entry: &StackEntry, key: &str) -> Option<f64> {
+    let value = entry.config.get(key)?;
+    value.as_float().or(value.as_integer().map(|number| number as f64))
+}
+
+/// Lines for a message.
+fn listed(mut lines: Vec<String>) -> String {
+    let more = lines.len().saturating_sub(SHOWN);
+    lines.truncate(SHOWN);
+    if more > 0 {
+        lines.push(format!("and {more} more"));
+    }
+    lines.join("\n  ")
 }
 
 /// Site path in our layout, and what stands behind it.
@@ -294,126 +422,4 @@ fn in_memory(site: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use tch::Device;
-
-    use super::*;
-
-    fn entry(plugin: &str) -> StackEntry {
-        toml::from_str(&format!("plugin = {plugin:?}\nr = 2\nlora_alpha = 6")).unwrap()
-    }
-
-    fn parameters() -> Vec<(String, Tensor)> {
-        let site = "language_model.model.layers.0.self_attn.q_proj";
-        let rand = |size: [i64; 2]| Tensor::rand(size, (Kind::Float, Device::Cpu));
-        vec![
-            (format!("lora.{site}.lora_A.weight"), rand([2, 6])),
-            (format!("lora.{site}.lora_B.weight"), rand([5, 2])),
-            (String::from("host.multi_modal_projector.linear_1.weight"), rand([4, 3])),
-            (String::from("replay.something"), rand([1, 1])),
-        ]
-    }
-
-    #[test]
-    fn an_adapter_survives_the_disk_under_pefts_names() {
-        let parameters = parameters();
-        let named = || parameters.iter().map(|(name, tensor)| (name.as_str(), tensor));
-        let lora = entry("lora");
-        let adapter = PeftAdapter::of_parameters(named(), &[&entry("replay"), &lora]).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        adapter.write(folder.path()).unwrap();
-        let written = weights::load_all(&folder.path().join(WEIGHTS)).unwrap();
-        let names: Vec<&str> = written.keys().map(String::as_str).collect();
-        assert_eq!(
-            names,
-            [
-                "base_model.model.model.language_model.layers.0.self_attn.q_proj.lora_A.weight",
-                "base_model.model.model.language_model.layers.0.self_attn.q_proj.lora_B.weight",
-                "base_model.model.model.multi_modal_projector.linear_1.weight",
-            ]
-        );
-        let read = PeftAdapter::read(folder.path()).unwrap();
-        assert_eq!((read.r, read.lora_alpha, read.tensors), (2, 6.0, adapter.tensors));
-        let refused = PeftAdapter::of_parameters(named(), &[&entry("moelora")]).err().unwrap().to_string();
-        assert!(refused.contains("moelora") && refused.contains("hint:"), "{refused}");
-    }
-
-    #[test]
-    fn a_pair_is_folded_with_its_scale() {
-        let parameters = parameters();
-        let lora = entry("lora");
-        let named = || parameters.iter().map(|(name, tensor)| (name.as_str(), tensor));
-        let adapter = PeftAdapter::of_parameters(named(), &[&lora]).unwrap();
-        let changes = adapter.changes().unwrap();
-        let [(weight, Change::Add(delta)), (projector, Change::Replace(_))] =
-            changes.iter().collect::<Vec<_>>()[..]
-        else {
-            panic!("{changes:?}")
-        };
-        assert_eq!(weight, "language_model.model.layers.0.self_attn.q_proj.weight");
-        assert_eq!(projector, "multi_modal_projector.linear_1.weight");
-        let expected = 3.0 * parameters[1].1.matmul(&parameters[0].1);
-        let difference: Tensor = delta - expected;
-        assert!(difference.abs().max().double_value(&[]) < 1e-6);
-        let half = PeftAdapter::of_parameters(named().take(1), &[&lora]).unwrap();
-        let error = half.changes().unwrap_err().to_string();
-        assert!(error.contains("lora_B.weight") && error.contains("hint:"), "{error}");
-    }
-
-    #[test]
-    fn every_tensor_that_does_not_fit_is_listed() {
-        let site = "language_model.model.layers.0.self_attn.q_proj";
-        let zeros = |size: [i64; 2]| Tensor::zeros(size, (Kind::Float, Device::Cpu));
-        let of = |tensors: &[(&str, &str, [i64; 2])]| PeftAdapter {
-            r: 2,
-            lora_alpha: 2.0,
-            lora_dropout: 0.0,
-            tensors: tensors
-                .iter()
-                .map(|(site, part, size)| (((*site).to_owned(), (*part).to_owned()), zeros(*size)))
-                .collect(),
-        };
-        let method = [
-            (site, "lora_A.weight", [2, 6]),
-            (site, "lora_B.weight", [5, 2]),
-            ("multi_modal_projector.linear_1", "weight", [4, 3]),
-        ];
-        assert!(of(&method).expect(&of(&method[..2])).is_ok(), "a projector may stay as it is");
-        let other = "language_model.model.layers.1.mlp.up_proj";
-        let error =
-            of(&method).expect(&of(&[(site, "lora_A.weight", [2, 7]), (other, "lora_A.weight", [2, 6])]));
-        let error = error.unwrap_err().to_string();
-        for said in [
-            format!("{site}.lora_A.weight: shape [2, 7], expected [2, 6]"),
-            format!("missing: {site}.lora_B.weight"),
-            format!("not expected: {other}.lora_A.weight"),
-            String::from("hint:"),
-        ] {
-            assert!(error.contains(&said), "{said}: {error}");
-        }
-    }
-
-    #[test]
-    fn modules_of_older_transformers_are_the_same_sites() {
-        let part = String::from("lora_A.weight");
-        let site = String::from("language_model.model.layers.3.mlp.up_proj");
-        for module in [
-            "language_model.model.layers.3.mlp.up_proj",
-            "model.language_model.layers.3.mlp.up_proj",
-            "model.layers.3.mlp.up_proj",
-        ] {
-            assert_eq!(split(&format!("{module}.lora_A.weight")), (site.clone(), part.clone()));
-        }
-    }
-
-    #[test]
-    fn what_is_no_plain_lora_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let missing = PeftAdapter::read(folder.path()).err().unwrap().to_string();
-        assert!(missing.contains("adapter_config.json") && missing.contains("hint:"), "{missing}");
-        let config = r#"{"peft_type": "LORA", "r": 4, "lora_alpha": 8, "use_dora": true}"#;
-        std::fs::write(folder.path().join(CONFIG), config).unwrap();
-        let dora = PeftAdapter::read(folder.path()).err().unwrap().to_string();
-        assert!(dora.contains("DoRA"), "{dora}");
-    }
-}
+mod tests;

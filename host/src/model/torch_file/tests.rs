@@ -40,6 +40,31 @@ pub(crate) fn file(parts: &[Part]) -> Vec<u8> {
     [head(), table, b"u.".to_vec(), order, b"e.".to_vec(), data].concat()
 }
 
+/// A file with these tensors as PyTorch writes them since 1.6.
+pub(crate) fn archive(parts: &[Part]) -> Vec<u8> {
+    let mut table = b"\x80\x02ccollections\nOrderedDict\n)R(".to_vec();
+    let mut members = Vec::new();
+    for (index, (name, shape, strides, storage)) in parts.iter().enumerate() {
+        let key = text(&index.to_string());
+        table.extend(text(name));
+        table.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((");
+        table.extend([&text("storage")[..], b"ctorch\nFloatStorage\n", &key, &text("cpu"), b"J"].concat());
+        table.extend((storage.len() as i32).to_le_bytes());
+        table.extend([&b"tQK\x00"[..], &numbers(shape), &numbers(strides), b"\x89)tR"].concat());
+        let data = storage.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+        members.push((format!("a/data/{index}"), data));
+    }
+    table.extend(b"u.");
+    members.push((String::from("a/data.pkl"), table));
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    for (name, bytes) in members {
+        zip.start_file(name, options).unwrap();
+        std::io::Write::write_all(&mut zip, &bytes).unwrap();
+    }
+    zip.finish().unwrap().into_inner()
+}
+
 /// Stored column by column, as the published convolutions are.
 fn small() -> Vec<u8> {
     let storage = vec![0.0, 3.0, 1.0, 4.0, 2.0, 5.0];
