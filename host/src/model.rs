@@ -41,7 +41,7 @@ pub use checkpoint::Checkpoint;
 pub use config::ModelConfig;
 pub use finite::ensure_finite;
 pub use floats::filled;
-pub use generation::{GenerationConfig, Prompt, generate};
+pub use generation::{Beginning, GenerationConfig, Prompt, generate};
 pub use input::{Images, ModelInput, Padding};
 pub use prefix::{Prefix, Shift};
 pub use segments::Segments;

@@ -11,7 +11,7 @@ use crate::bench::work::{self, Tokens};
 use crate::bench::{Answered, Report, Timed};
 use crate::data::prompt::Prompter;
 use crate::data::task::Task;
-use crate::model::{Backbone, Frozen, GenerationConfig, LinearHook, Prompt};
+use crate::model::{Backbone, Beginning, Frozen, GenerationConfig, LinearHook, Prompt};
 use crate::train::cell::World;
 use crate::train::peft::PeftAdapter;
 
@@ -61,11 +61,16 @@ fn answer(
     let mut timed = Timed { seconds: vec![], samples: vec![], tokens: vec![], work: vec![] };
     let mut answers = Vec::with_capacity(setup.loaded.conversations.len());
     let count = task.source.len(Split::Test)?;
+    let mut beginning = Beginning::default();
     for start in (0..count).step_by(batch_size) {
         task.forget_features();
         let clock = Instant::now();
-        let prompts = prompts(task, prompter, world.backbone, start, (start + batch_size).min(count))?;
-        let found = crate::model::generate(world.backbone, hook, &prompts, &config, &mut |_| ())?;
+        let end = (start + batch_size).min(count);
+        let prompts = prompts(task, prompter, world.backbone, start, end)?;
+        let next = task.source.records(Split::Test, end, (end + batch_size).min(count))?;
+        task.expect(next.iter().filter_map(|record| record.image.as_deref()));
+        let found =
+            crate::model::generate(world.backbone, hook, &prompts, &config, &mut beginning, &mut |_| ())?;
         timed.seconds.push(clock.elapsed().as_secs_f64());
         let rows: Vec<usize> = prompts.iter().map(|prompt| prompt.input_ids.len()).collect();
         let images = prompts.iter().filter(|prompt| prompt.image_features.is_some()).count();

@@ -12,7 +12,7 @@ use crate::data::task::{Question, Task};
 use crate::eval::measure;
 use crate::eval::scorer::Scorer;
 use crate::files;
-use crate::model::{Backbone, GenerationConfig, LinearHook, Prompt, Tokenizer, generate};
+use crate::model::{Backbone, Beginning, GenerationConfig, LinearHook, Prompt, Tokenizer, generate};
 
 /// Questions whose prompts and vision features are held at a time. No answer depends on it.
 const ANSWERED_TOGETHER: usize = 1024;
@@ -50,12 +50,13 @@ impl Engine<'_> {
         let mut questions = task.questions(self.limit)?;
         let count = questions.len();
         let mut answers = Vec::with_capacity(count);
+        let mut beginning = Beginning::default();
         while !questions.is_empty() {
             let rest = questions.split_off(questions.len().min(ANSWERED_TOGETHER));
             let window = std::mem::replace(&mut questions, rest);
             let before = answers.len();
             let mut seen_of_all = |done, _: usize| seen(before + done, count);
-            answers.extend(self.window(task, prompter, hook, window, &mut seen_of_all)?);
+            answers.extend(self.window(task, prompter, hook, window, &mut beginning, &mut seen_of_all)?);
         }
         Ok(answers)
     }
@@ -66,6 +67,7 @@ impl Engine<'_> {
         prompter: &Prompter,
         hook: &dyn LinearHook,
         questions: Vec<Question>,
+        beginning: &mut Beginning,
         seen: &mut dyn FnMut(usize, usize),
     ) -> Result<Vec<Answer>> {
         task.see(self.backbone, questions.iter().filter_map(|question| question.image.as_deref()))?;
@@ -86,8 +88,9 @@ impl Engine<'_> {
             strict: self.strict,
         };
         let count = questions.len();
-        let tokens = generate(self.backbone, hook, &prompts, &config, &mut |done| seen(done, count))
-            .with_context(|| format!("answering task {}", task.name))?;
+        let tokens =
+            generate(self.backbone, hook, &prompts, &config, beginning, &mut |done| seen(done, count))
+                .with_context(|| format!("answering task {}", task.name))?;
         let answers = questions
             .into_iter()
             .zip(tokens)

@@ -9,7 +9,8 @@ use super::backbone::Backbone;
 use super::finite::ensure_finite;
 use super::input::{ModelInput, Padding, Row};
 use super::site::{LinearHook, Phase};
-use shared::{Beginning, Begun};
+pub use shared::Beginning;
+use shared::Begun;
 
 /// A prompt, up to where the answer begins.
 pub struct Prompt {
@@ -31,21 +32,22 @@ pub struct GenerationConfig {
 
 /// The most probable continuation of each prompt, token by token, without the end token; in the order of the prompts. A row that
 /// reaches the last position of the model ends there, whatever the others of its batch do.
-/// `seen` hears after each batch how many prompts are answered.
+/// `beginning` is kept from call to call with the same model and hook; `seen` hears after each batch how many prompts are answered.
 pub fn generate(
     backbone: &Backbone,
     hook: &dyn LinearHook,
     prompts: &[Prompt],
     config: &GenerationConfig,
+    beginning: &mut Beginning,
     seen: &mut dyn FnMut(usize),
 ) -> Result<Vec<Vec<i64>>> {
     ensure!(config.batch_size > 0, "batch_size must be positive");
     let order = shared::order(prompts, hook.is_token_local());
-    let mut beginning = Beginning::of(prompts, backbone.config().image_token_index);
+    beginning.take_up(prompts, backbone.config().image_token_index);
     let mut answers = vec![Vec::new(); prompts.len()];
     let mut done = 0;
     for batch in order.chunks(if config.strict { 1 } else { config.batch_size }) {
-        no_grad(|| answer(backbone, hook, prompts, batch, config, &mut beginning, &mut answers))?;
+        no_grad(|| answer(backbone, hook, prompts, batch, config, beginning, &mut answers))?;
         done += batch.len();
         seen(done);
     }

@@ -256,8 +256,9 @@ fn soft_tokens_do_what_words_with_these_embeddings_do() {
     let config = GenerationConfig { max_new_tokens: 5, batch_size: 3, end_token: 0, strict: false };
     let hook = Soft { backbone: &backbone, rows: RefCell::default() };
     assert_eq!(
-        generate(&backbone, &hook, &soft, &config, &mut |_| ()).expect("answers"),
-        generate(&backbone, &Frozen, &words, &config, &mut |_| ()).expect("answers"),
+        generate(&backbone, &hook, &soft, &config, &mut Beginning::default(), &mut |_| ()).expect("answers"),
+        generate(&backbone, &Frozen, &words, &config, &mut Beginning::default(), &mut |_| ())
+            .expect("answers"),
     );
 
     let input = batch(&[(ids(3, 1), Some(picture(1))), (ids(5, 2), Some(picture(2)))], Padding::Right);
@@ -318,12 +319,14 @@ fn cached_answers_equal_uncached_ones_and_stop_at_the_end_token() {
         .collect();
     prompts.push(Prompt { input_ids: vec![1, 30, 31], image_features: None });
     let free = GenerationConfig { max_new_tokens: 6, batch_size: 4, end_token: 0, strict: false };
-    let found = generate(&backbone, &Frozen, &prompts, &free, &mut |_| ()).expect("answers");
+    let found = generate(&backbone, &Frozen, &prompts, &free, &mut Beginning::default(), &mut |_| ())
+        .expect("answers");
     let expected: Vec<_> = prompts.iter().map(|prompt| uncached(&backbone, prompt, &free)).collect();
     assert_eq!(found, expected);
     // End the first row's answer at its third token: the others must go on as before.
     let ending = GenerationConfig { end_token: expected[0][2], ..free };
-    let found = generate(&backbone, &Frozen, &prompts, &ending, &mut |_| ()).expect("answers");
+    let found = generate(&backbone, &Frozen, &prompts, &ending, &mut Beginning::default(), &mut |_| ())
+        .expect("answers");
     for (found, whole) in found.iter().zip(&expected) {
         let cut = whole.iter().position(|&id| id == ending.end_token).unwrap_or(whole.len());
         assert_eq!(found, &whole[..cut]);
@@ -479,7 +482,8 @@ fn the_built_in_backbone_names_what_it_sees() {
         end_token: prompter.end_token(),
         strict: false,
     };
-    let answers = generate(&backbone, &Frozen, &prompts, &config, &mut |_| ()).expect("answers");
+    let answers = generate(&backbone, &Frozen, &prompts, &config, &mut Beginning::default(), &mut |_| ())
+        .expect("answers");
     let right = samples
         .iter()
         .zip(answers)

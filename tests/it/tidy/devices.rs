@@ -21,7 +21,6 @@ const CPU: &[(&str, &str)] = &[
         "host/src/model/backbone.rs",
         "random weights are made on the CPU; pictures are moved by `image_features`",
     ),
-    ("host/src/model/site.rs", "asks where a tensor is"),
     ("host/src/model/weights.rs", "what is saved becomes bytes"),
     ("host/src/data/task.rs", "a picture's pixels are moved by `image_features`"),
     (

@@ -51,9 +51,10 @@ fn common(prompts: &[&Prompt], image_token: i64, same_picture: bool) -> usize {
     (0..shortest.saturating_sub(1)).take_while(equal).count()
 }
 
-/// What the prompts of one call of `generate` have in common.
-pub(super) struct Beginning {
-    length: usize,
+/// What the prompts have in common that one model is to answer.
+#[derive(Default)]
+pub struct Beginning {
+    tokens: Vec<i64>,
     /// Of one row; read when it is first needed.
     read: Option<KeyValueCache>,
 }
@@ -66,9 +67,14 @@ pub(super) struct Begun {
 }
 
 impl Beginning {
-    pub(super) fn of(prompts: &[Prompt], image_token: i64) -> Beginning {
+    /// Turns to these prompts; what was read stays where they begin as those before did.
+    pub(super) fn take_up(&mut self, prompts: &[Prompt], image_token: i64) {
         let all: Vec<&Prompt> = prompts.iter().collect();
-        Beginning { length: common(&all, image_token, false), read: None }
+        let tokens =
+            prompts.first().map_or(&[][..], |first| &first.input_ids[..common(&all, image_token, false)]);
+        if tokens != self.tokens {
+            *self = Beginning { tokens: tokens.to_vec(), read: None };
+        }
     }
 
     /// Reads what the prompts of a batch have in common; none where that is not worth it.
@@ -84,9 +90,9 @@ impl Beginning {
         let image_token = backbone.config().image_token_index;
         let tokens: usize = rows.iter().map(|prompt| prompt.input_ids.len()).sum();
         let groups = Groups::of(&rows, image_token);
-        let by_picture = (rows.len() - groups.first.len()) * groups.length.saturating_sub(self.length);
+        let by_picture = (rows.len() - groups.first.len()) * groups.length.saturating_sub(self.tokens.len());
         let grouped = by_picture * WORTH >= tokens;
-        let saved = (rows.len() - 1) * self.length + if grouped { by_picture } else { 0 };
+        let saved = (rows.len() - 1) * self.tokens.len() + if grouped { by_picture } else { 0 };
         if saved * WORTH < tokens {
             return Ok(None);
         }
@@ -96,7 +102,7 @@ impl Beginning {
         let index =
             |places: &[i64]| -> Result<Tensor> { Ok(Tensor::f_from_slice(places)?.f_to_device(device)?) };
         let mut base = None;
-        if self.length > 0 {
+        if !self.tokens.is_empty() {
             base = Some(self.of_all(backbone, hook, rows[0], config)?);
         }
         let (cache, begun) = if grouped {
@@ -106,15 +112,15 @@ impl Beginning {
                 None => backbone.cache(groups.length),
             };
             let firsts: Vec<&Prompt> = groups.first.iter().map(|&row| rows[row]).collect();
-            let whole = |_: usize| self.length..groups.length;
+            let whole = |_: usize| self.tokens.len()..groups.length;
             let input = part(backbone, &firsts, whole, config)?;
             let last: Vec<i64> =
-                (1..=count as i64).map(|row| row * (groups.length - self.length) as i64 - 1).collect();
+                (1..=count as i64).map(|row| row * (groups.length - self.tokens.len()) as i64 - 1).collect();
             let _read = backbone.hidden_at(&input, &last, hook, Some(&mut cache))?;
             (cache.spread(&index(&groups.of_row)?, capacity)?, groups.length)
         } else {
             let base = base.context("a beginning that is worth reading has tokens")?;
-            (base.spread(&index(&vec![0; rows.len()])?, capacity)?, self.length)
+            (base.spread(&index(&vec![0; rows.len()])?, capacity)?, self.tokens.len())
         };
         let mut input = part(backbone, &rows, |row| begun..rows[row].input_ids.len(), config)?;
         input.rows = batch.to_vec();
@@ -130,9 +136,10 @@ impl Beginning {
         config: &GenerationConfig,
     ) -> Result<&KeyValueCache> {
         if self.read.is_none() {
-            let mut cache = backbone.cache(self.length);
-            let input = part(backbone, &[prompt], |_| 0..self.length, config)?;
-            let _read = backbone.hidden_at(&input, &[self.length as i64 - 1], hook, Some(&mut cache))?;
+            let mut cache = backbone.cache(self.tokens.len());
+            let input = part(backbone, &[prompt], |_| 0..self.tokens.len(), config)?;
+            let _read =
+                backbone.hidden_at(&input, &[self.tokens.len() as i64 - 1], hook, Some(&mut cache))?;
             self.read = Some(cache);
         }
         self.read.as_ref().context("the beginning was just read")
@@ -263,7 +270,7 @@ mod tests {
 
     fn answers(backbone: &Backbone, hook: &Counting, prompts: &[Prompt], batch_size: usize) -> Vec<Vec<i64>> {
         let config = GenerationConfig { max_new_tokens: 5, batch_size, end_token: 0, strict: false };
-        generate(backbone, hook, prompts, &config, &mut |_| ()).expect("answers")
+        generate(backbone, hook, prompts, &config, &mut Beginning::default(), &mut |_| ()).expect("answers")
     }
 
     #[test]
@@ -295,6 +302,34 @@ mod tests {
         assert_eq!(answers(&backbone, &shared, &prompts, 3), alone);
         let three = shared.tokens.get();
         assert!(three < 8 * 15 + 6 + 4 * 5 + 8 * 4 + 8, "{three}");
+    }
+
+    #[test]
+    fn a_beginning_is_read_again_only_where_it_is_another_one() {
+        let backbone = Backbone::random(small(), 14).expect("a model");
+        let pictures: Vec<Tensor> = (1..=2).map(|seed| features(&backbone, seed)).collect();
+        let asked = |words: &[i64]| -> Vec<Prompt> {
+            pictures.iter().map(|picture| prompt(picture, words)).collect()
+        };
+        let other = |words: &[i64]| -> Vec<Prompt> {
+            let mut prompts = asked(words);
+            prompts.iter_mut().for_each(|prompt| prompt.input_ids[1] += 1);
+            prompts
+        };
+        let hook = Counting { tokens: Cell::new(0), token_local: true };
+        let config = GenerationConfig { max_new_tokens: 5, batch_size: 2, end_token: 0, strict: false };
+        let mut beginning = Beginning::default();
+        let mut read = |prompts: &[Prompt]| {
+            hook.tokens.set(0);
+            let found = generate(&backbone, &hook, prompts, &config, &mut beginning, &mut |_| ());
+            let tokens = hook.tokens.get();
+            assert_eq!(found.expect("answers"), answers(&backbone, &hook, prompts, 2));
+            tokens
+        };
+        let first = read(&asked(&[30, 31]));
+        assert_eq!(read(&asked(&[32, 33])), first - 6);
+        assert_eq!(read(&other(&[32, 33])), first);
+        assert_eq!(read(&asked(&[30, 31])), first);
     }
 
     #[test]
