@@ -13,7 +13,7 @@ use coin_host::data::collate::TrainingBatch;
 use coin_host::data::image::Transform;
 use coin_host::data::prompt::{Example, Prompter, Template};
 use coin_host::model::{
-    Backbone, Frozen, GenerationConfig, LinearHook, ModelConfig, Prompt, Site, Tokenizer, generate,
+    Backbone, Beginning, Frozen, GenerationConfig, LinearHook, ModelConfig, Prompt, Site, Tokenizer, generate,
 };
 use coin_host::quickstart::canvas::draw;
 use coin_host::quickstart::catalogue::assets;
@@ -145,7 +145,7 @@ fn exact_match(
         end_token: prompter.end_token(),
         strict: false,
     };
-    let answers = generate(backbone, hook, &prompts, &config, &mut |_| ())?;
+    let answers = generate(backbone, hook, &prompts, &config, &mut Beginning::default(), &mut |_| ())?;
     let mut right = 0;
     for (item, answer) in items.iter().zip(answers) {
         right += usize::from(tokenizer.decode(&answer)? == item.answer);

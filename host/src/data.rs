@@ -7,6 +7,7 @@ pub mod feature_cache;
 pub mod header;
 pub mod image;
 pub mod instruction;
+mod jpeg;
 pub mod manifest;
 pub mod pictures;
 pub mod preprocessor;

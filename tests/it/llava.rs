@@ -9,7 +9,9 @@ use anyhow::Result;
 use coin_host::data::conversation::Conversation;
 use coin_host::data::image::Aspect;
 use coin_host::eval::logits::{Inputs, Loaded};
-use coin_host::model::{Frozen, GenerationConfig, LinearHook, Pass, Phase, Prompt, Site, generate, weights};
+use coin_host::model::{
+    Beginning, Frozen, GenerationConfig, LinearHook, Pass, Phase, Prompt, Site, generate, weights,
+};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 
@@ -122,8 +124,15 @@ fn greedy_answers_are_those_of_transformers() {
                 end_token: prompter.end_token(),
                 strict: false,
             };
-            let answers =
-                generate(&loaded.backbone, &Frozen, &prompts, &config, &mut |_| ()).expect("answers");
+            let answers = generate(
+                &loaded.backbone,
+                &Frozen,
+                &prompts,
+                &config,
+                &mut Beginning::default(),
+                &mut |_| (),
+            )
+            .expect("answers");
             for (conversation, answer) in loaded.conversations.iter().zip(answers) {
                 assert_eq!(json!(answer), expected[name][&conversation.id], "{name} {}", conversation.id);
             }
@@ -164,7 +173,9 @@ fn strict_answers_are_given_one_by_one_to_whole_prompts() {
         let hook = Passes::default();
         let end_token = prompter.end_token();
         let config = GenerationConfig { max_new_tokens: 8, batch_size: 7, end_token, strict };
-        let answers = generate(&loaded.backbone, &hook, &prompts, &config, &mut |_| ()).expect("answers");
+        let answers =
+            generate(&loaded.backbone, &hook, &prompts, &config, &mut Beginning::default(), &mut |_| ())
+                .expect("answers");
         (answers, hook.0.into_inner())
     };
     let ((strictly, passes), (together, batches)) = (answers(true), answers(false));

@@ -154,17 +154,19 @@ def records(folder, repeat=1):
     """CoIN's training layout: writes the pictures and `data.json` below `folder`, returns the records."""
     folder = Path(folder)
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    sizes = [(28, 28), (61, 33), (30, 75), (13, 17), (200, 90), (36, 36)]
-    for width, height in sizes:
-        picture(width, height).save(folder / "images" / f"{width}x{height}.png")
+    for name in ["28x28.png", "61x33.jpg", "30x75.png", "13x17.png", "200x90.jpg", "36x36.png"]:
+        size, kind = name.split(".")
+        # Of JPEG, one with colours at half the resolution, as cameras write, and one in several scans.
+        how = {"quality": 90, "progressive": size == "200x90"} if kind == "jpg" else {}
+        picture(*map(int, size.split("x"))).save(folder / "images" / name, **how)
     word = "\nAnswer the question using a single word or phrase."
     turns = [
-        ("61x33.png", [("What is the object in the image?" + word, "goldfish")]),
+        ("61x33.jpg", [("What is the object in the image?" + word, "goldfish")]),
         ("28x28.png", [("Which one is a solid?\nA. milk\nB. a brick\nAnswer with the option's letter.", "B")]),
         ("30x75.png", [("Please provide the box: man in red", "[0.12,0.30,0.40,0.66]")]),
         (None, [("Is the cup red?", "yes")]),
         ("13x17.png", [("  what brand is on the mug? ", "acme é")]),
-        ("200x90.png", [("Who wrote this book?", "Jane Doe"), ("Is it red?", "no, it is not")]),
+        ("200x90.jpg", [("Who wrote this book?", "Jane Doe"), ("Is it red?", "no, it is not")]),
         ("36x36.png", [("?", "unanswerable")]),
     ]
     listed = []

@@ -4,9 +4,10 @@ use std::io::Cursor;
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
-use image::{DynamicImage, ImageReader, RgbImage};
+use image::{DynamicImage, ImageFormat, ImageReader, RgbImage};
 use serde::{Deserialize, Serialize};
 
+use crate::data::jpeg;
 use crate::data::resize::bicubic;
 
 /// What a picture may cost before it is decoded.
@@ -138,6 +139,13 @@ pub fn decode(bytes: &[u8], name: &str, limits: Limits) -> anyhow::Result<Dynami
         );
     }
     let mut reader = open()?;
+    if reader.format() == Some(ImageFormat::Jpeg) {
+        let decoded = jpeg::decode(bytes, (width, height))
+            .map_err(|error| anyhow::anyhow!("image `{name}` cannot be decoded: {error}\n{hint}"))?;
+        if let Some(picture) = decoded {
+            return Ok(picture.into());
+        }
+    }
     let mut bounds = image::Limits::default();
     bounds.max_image_width = Some(limits.max_side);
     bounds.max_image_height = Some(limits.max_side);
@@ -161,7 +169,7 @@ pub fn read(path: &Path, limits: Limits) -> anyhow::Result<RgbImage> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use image::{ImageFormat, Rgb};
+    use image::Rgb;
 
     fn png(picture: &RgbImage) -> Vec<u8> {
         let mut bytes = Cursor::new(Vec::new());
