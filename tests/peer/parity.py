@@ -30,7 +30,7 @@ def coin_host(*arguments):
 
 
 def sources(folder, data="data.json"):
-    return ["--model", folder / "model", "--data", folder / data, "--images", folder / "images"]
+    return ["--model", folder / "model", "--data", folder / data, "--images", folder / "images", "--device", "cpu"]
 
 
 def logits(model, processor, records, folder):

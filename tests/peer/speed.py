@@ -88,7 +88,7 @@ def peer(folder, what, steps, dropout):
 
 
 def ours(folder, program, what, steps, dropout):
-    sources = ["--model", folder / "model", "--data", folder / "data.json", "--images", folder / "images", "--threads", THREADS]
+    sources = ["--model", folder / "model", "--data", folder / "data.json", "--images", folder / "images", "--threads", THREADS, "--device", "cpu"]
     if what in ["lora", "moelora"]:
         command = ["train", "--method", what, "--set", f"r={RANK}", "--set", f"lora_alpha={ALPHA}", "--set", f"lora_dropout={dropout}", "--steps", steps, "--batch-size", BATCH]  # fmt: skip
     else:

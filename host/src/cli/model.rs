@@ -199,7 +199,7 @@ pub(crate) struct InputArguments {
     #[arg(long, default_value = "float32", value_parser = dtype)]
     pub(crate) dtype: Dtype,
     /// Where to compute: auto, cpu, cuda:N
-    #[arg(long, default_value = "cpu")]
+    #[arg(long, default_value = "auto")]
     device: Device,
 }
 

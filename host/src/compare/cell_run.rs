@@ -25,9 +25,12 @@ use crate::train::checkpoint;
 use crate::train::stage::{self, Running};
 use crate::train::strategy_services::StrategyServices;
 
-/// Time between two checkpoints inside a stage; `COIN_HOST_CHECKPOINT_SECONDS` sets another, 0 takes one after each step. When they
-/// are taken changes nothing that is computed.
+/// Least time between two checkpoints inside a stage; `COIN_HOST_CHECKPOINT_SECONDS` sets another, 0 takes one after each step. When
+/// they are taken changes nothing that is computed.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(20);
+
+/// They are taken so seldom that at most one part in so many of the time goes to them: those of a large model are gigabytes.
+const CHECKPOINT_SHARE: u32 = 50;
 
 /// What a cell has measured so far; kept in its checkpoint.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -167,7 +170,7 @@ impl CellRun<'_> {
         };
         let trainable = self.cell.parameters.borrow().trainable_count();
         progress.cost.trainable_parameters = progress.cost.trainable_parameters.max(trainable);
-        let (every, mut saved) = (checkpoint_every(), Instant::now());
+        let (every, mut saved, mut took) = (checkpoint_every(), Instant::now(), Duration::ZERO);
         while running.step < running.plan.steps {
             let report = stage::step(&self.cell, &mut self.strategies, &mut running)?;
             progress.fresh_rows += report.fresh_rows as u64;
@@ -184,9 +187,12 @@ impl CellRun<'_> {
                 }
             }
             (self.emit)(CellEvent::Step { step: report.step + 1, of: report.of, loss: report.task_loss });
-            if saved.elapsed() >= every {
+            if saved.elapsed() >= every.max(took * CHECKPOINT_SHARE) {
                 trained(&mut progress.cost, clock.lap());
+                saved = Instant::now();
                 self.checkpoint(stage, Some(&running), progress, metrics)?;
+                // Zero asks for one after each step, whatever they cost.
+                took = if every.is_zero() { Duration::ZERO } else { saved.elapsed() };
                 saved = Instant::now();
             }
         }
@@ -256,6 +262,7 @@ impl CellRun<'_> {
                 progress.flips.flipped += differ.count() as u64;
                 progress.flips.compared += strictly.len() as u64;
             }
+            task_data.rest();
             let score = self.scorers.first().map_or(0.0, |scorer| percent(&answers, scorer.name()));
             (self.emit)(CellEvent::Evaluated { stage: Some(stage), task: task_data.name.clone(), score });
         }

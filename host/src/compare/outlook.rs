@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::compare::plan::Plan;
 use crate::config::{Dtype, Location, Reference, ReferenceKind, RunConfig, Shape};
 use crate::data::feature_cache::entry_bytes;
+use crate::eval::answering::ANSWERED_TOGETHER;
 use crate::model::{Checkpoint, ModelConfig};
 use crate::report::format::{bytes, count, duration};
 
@@ -63,6 +64,10 @@ pub struct Outlook {
     pub optimizer_bytes: f64,
     /// Kept for the backward pass of one micro-batch.
     pub activation_bytes: f64,
+    /// Copies of the language model's weights with adapters folded in, while tasks are answered.
+    pub folded_bytes: f64,
+    /// Of the pictures whose questions are answered together.
+    pub held_feature_bytes: f64,
     pub disk_bytes: f64,
     /// Of one picture's features, and of those of all items, where each has a picture of its own; 0 where they are not kept.
     pub feature_bytes: f64,
@@ -117,6 +122,8 @@ pub fn of(config: &RunConfig, operations_per_second: Option<f64>) -> Option<Outl
         weight_bytes: element * (sizes.language + 2.0 * sizes.head + sizes.projector + sizes.tower),
         optimizer_bytes: 16.0 * trainable,
         activation_bytes: config.training.batch_size as f64 * tokens * sizes.layers * layer_bytes,
+        folded_bytes: if config.evaluation.strict { 0.0 } else { element * sizes.language },
+        held_feature_bytes: feature_bytes * pictures.min(ANSWERED_TOGETHER as f64),
         // Each stage's tensors, and one checkpoint with moments and the one that replaces it.
         disk_bytes: (cells * tasks.len() as f64 + references) * kept
             + (cells + references) * 24.0 * trainable
@@ -279,12 +286,19 @@ impl fmt::Display for Outlook {
         )?;
         writeln!(
             f,
-            "  memory: {} = {} weights + {} for {} trained parameters + {} activations; picture features are not counted",
+            "  memory: {} in training = {} weights + {} for {} trained parameters + {} activations",
             bytes(self.weight_bytes + self.optimizer_bytes + self.activation_bytes),
             bytes(self.weight_bytes),
             bytes(self.optimizer_bytes),
             count(self.trainable_parameters),
             bytes(self.activation_bytes)
+        )?;
+        writeln!(
+            f,
+            "          {} in answering = the same weights and parameters + {} weights with adapters folded in + {} picture features",
+            bytes(self.weight_bytes + self.optimizer_bytes + self.folded_bytes + self.held_feature_bytes),
+            bytes(self.folded_bytes),
+            bytes(self.held_feature_bytes)
         )?;
         if self.all_feature_bytes > 0.0 {
             writeln!(

@@ -42,7 +42,6 @@ pub fn serve(requests: impl BufRead, mut replies: impl Write) -> Result<()> {
     // Ctrl-C in a terminal reaches workers too, and their parent is the one to end them; a second one ends this process at once.
     Stop::on_signals()?;
     tch::set_num_threads(config.training.threads as i32);
-    rayon::ThreadPoolBuilder::new().num_threads(config.training.threads).build_global()?;
     Breadcrumb::create(&breadcrumb)?.install();
     let mut shelf = PluginCache::new(&config.plugins);
     let mut parts: Option<Parts> = None;

@@ -122,19 +122,34 @@ pub fn entry_bytes(config: &crate::model::ModelConfig, element: u64) -> u64 {
     (config.image_tokens() * config.image_feature_size()) as u64 * element
 }
 
-/// All that decides what a tower computes, to the last bit: its weights and shape, the machine, the libraries and the threads.
+/// Environment variables by which the libraries choose among their kernels.
+const SETTINGS: [&str; 6] = [
+    "ATEN_CPU_CAPABILITY",
+    "MKL_CBWR",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "ONEDNN_MAX_CPU_ISA",
+    "NVIDIA_TF32_OVERRIDE",
+    "CUBLAS_WORKSPACE_CONFIG",
+];
+
+/// The sha256 of this program: another one may decode, resize or compute in another way.
+fn program() -> Result<String> {
+    // The file under that name may be another one by now.
+    let running = Path::new("/proc/self/exe");
+    let path = if running.exists() { running.to_path_buf() } else { std::env::current_exe()? };
+    let (_, hash) = files::sha256(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+    Ok(format!("{:x}", hash.finalize()))
+}
+
+/// All that decides what a tower computes, to the last bit: its weights and shape, the program, the machine, the libraries and the
+/// threads.
 fn tower(backbone: &Backbone) -> Result<Sha256> {
     let config = backbone.config();
     let (libtorch, processor) = (machine::libtorch(), machine::processor());
     let mut hash = Sha256::new();
     hash.update(serde_json::to_vec(&(
-        (
-            env!("CARGO_PKG_VERSION"),
-            libtorch.version,
-            libtorch.built_with,
-            processor.name,
-            processor.features,
-        ),
+        (program()?, libtorch.version, libtorch.built_with, processor.name, processor.features),
+        SETTINGS.map(|name| std::env::var(name).ok()),
         (tch::get_num_threads(), format!("{:?}", backbone.device()), format!("{:?}", backbone.kind())),
         (&config.vision_config, config.vision_feature_layer, config.vision_feature_select_strategy),
         config.projector_scale_factor,

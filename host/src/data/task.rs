@@ -25,6 +25,8 @@ pub(crate) const READ_TOGETHER: usize = 4096;
 const DECODED_TOGETHER: usize = 64;
 /// Bytes of vision features that are kept between batches; those of LLaVA 1.5 take 1.2 MB a picture at half precision.
 const FEATURES_KEPT: usize = 1 << 29;
+/// The same of a task that nobody trains on or answers; there are many, and all on one device.
+const FEATURES_KEPT_AT_REST: usize = 1 << 27;
 
 /// One task: its records, its prompts, its pictures.
 pub struct Task {
@@ -171,13 +173,8 @@ impl Task {
 
     fn see_all(&self, backbone: &Backbone, wanted: BTreeSet<&str>) -> Result<()> {
         let missing: Vec<&str> = wanted.iter().copied().filter(|image| !self.is_known(image)).collect();
-        if !missing.is_empty() {
-            let mut known = self.features.borrow_mut();
-            let held: usize =
-                known.values().map(|features| features.numel() * features.kind().elt_size_in_bytes()).sum();
-            if held > FEATURES_KEPT {
-                known.retain(|image, _| wanted.contains(image.as_str()));
-            }
+        if !missing.is_empty() && self.held() > FEATURES_KEPT {
+            self.features.borrow_mut().retain(|image, _| wanted.contains(image.as_str()));
         }
         let cache = self.feature_cache.as_ref();
         let mut parts = missing.chunks(DECODED_TOGETHER).peekable();
@@ -222,6 +219,19 @@ impl Task {
 
     fn is_known(&self, image: &str) -> bool {
         self.features.borrow().contains_key(image)
+    }
+
+    /// Forgets what was seen where it is more than a task may hold on to while others have their turn.
+    pub fn rest(&self) {
+        if self.held() > FEATURES_KEPT_AT_REST {
+            self.forget_features();
+        }
+    }
+
+    /// Bytes of the features in memory.
+    fn held(&self) -> usize {
+        let known = self.features.borrow();
+        known.values().map(|features| features.numel() * features.kind().elt_size_in_bytes()).sum()
     }
 
     /// Forgets what was seen, so that the tower sees it again.

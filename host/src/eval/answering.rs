@@ -15,7 +15,7 @@ use crate::files;
 use crate::model::{Backbone, Beginning, GenerationConfig, LinearHook, Prompt, Tokenizer, generate};
 
 /// Questions whose prompts and vision features are held at a time. No answer depends on it.
-const ANSWERED_TOGETHER: usize = 1024;
+pub const ANSWERED_TOGETHER: usize = 1024;
 
 /// An answer, as a line of a predictions file: CoIN's fields, then ours.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

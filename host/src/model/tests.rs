@@ -280,7 +280,8 @@ fn a_row_that_reaches_the_last_position_ends_alone() {
     let prompt = |length: usize| Prompt { input_ids: ids(length - 5, 1), image_features: Some(picture(1)) };
     let answers = |lengths: &[usize]| {
         let prompts: Vec<Prompt> = lengths.iter().map(|&length| prompt(length)).collect();
-        generate(&backbone, &Frozen, &prompts, &config, &mut |_| ()).expect("answers")
+        generate(&backbone, &Frozen, &prompts, &config, &mut Beginning::default(), &mut |_| ())
+            .expect("answers")
     };
     let together = answers(&[60, 20, 64, 30]);
     let counts: Vec<usize> = together.iter().map(Vec::len).collect();
@@ -288,9 +289,18 @@ fn a_row_that_reaches_the_last_position_ends_alone() {
     let alone: Vec<_> = [60, 20, 64, 30].iter().map(|&length| answers(&[length]).remove(0)).collect();
     assert_eq!(together, alone);
     let hook = Soft { backbone: &backbone, rows: RefCell::default() };
-    let soft = generate(&backbone, &hook, &[prompt(60), prompt(20)], &config, &mut |_| ()).expect("answers");
+    let soft = generate(
+        &backbone,
+        &hook,
+        &[prompt(60), prompt(20)],
+        &config,
+        &mut Beginning::default(),
+        &mut |_| (),
+    )
+    .expect("answers");
     assert_eq!((soft[0].len(), soft[1].len()), (3, 12), "two soft tokens stand before the prompt");
-    let error = generate(&backbone, &Frozen, &[prompt(65)], &config, &mut |_| ()).expect_err("too long");
+    let error = generate(&backbone, &Frozen, &[prompt(65)], &config, &mut Beginning::default(), &mut |_| ())
+        .expect_err("too long");
     assert!(error.to_string().contains("65 tokens") && error.to_string().contains("64 positions"));
 }
 
@@ -301,7 +311,8 @@ fn answers_of_a_damaged_model_are_an_error() {
     let _ = head.get(9).fill_(f64::NAN);
     let config = GenerationConfig { max_new_tokens: 3, batch_size: 2, end_token: 0, strict: false };
     let prompt = Prompt { input_ids: vec![1, 30, 31], image_features: None };
-    let error = generate(&backbone, &Frozen, &[prompt], &config, &mut |_| ()).expect_err("NaN");
+    let error = generate(&backbone, &Frozen, &[prompt], &config, &mut Beginning::default(), &mut |_| ())
+        .expect_err("NaN");
     assert!(format!("{error:#}").contains("not finite"), "{error:#}");
 }
 
