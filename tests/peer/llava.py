@@ -225,7 +225,9 @@ def inputs(processor, record, folder, pad=False, answered=True):
 @torch.no_grad()
 def logits(model, processor, record, folder, pad=False):
     """Ids and logits at all positions, with the answer."""
-    given = inputs(processor, record, folder, pad)
+    given = dict(inputs(processor, record, folder, pad))
+    if "pixel_values" in given:
+        given["pixel_values"] = given["pixel_values"].to(model.dtype)
     return given["input_ids"][0], model(**given).logits[0]
 
 

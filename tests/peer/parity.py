@@ -3,6 +3,7 @@
     make parity            # or: .peer/bin/python tests/peer/parity.py [path of coin-host]
 """
 
+import copy
 import json
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import llava
 import training
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-LIMITS = {"logits": 1e-4, "training": 1e-3, "adapter": 1e-4}
+LIMITS = {"logits": 1e-4, "training": 1e-3, "adapter": 1e-4, "half": 1.5}
 
 
 def coin_host(*arguments):
@@ -48,6 +49,19 @@ def logits(model, processor, records, folder):
                 assert torch.equal(found[f"{record['id']}.input_ids"], ids), record["id"]
                 largest = max(largest, (found[f"{record['id']}.logits"] - values).abs().max().item())
     return largest
+
+
+def half(model, processor, records, folder):
+    """Mean distance of logits in bfloat16 from those in float32: coin-host's and transformers' own."""
+    out = folder / "half.safetensors"
+    coin_host("model", "logits", *sources(folder), "--out", out, "--dtype", "bfloat16")
+    found, rounded = load_file(out), copy.deepcopy(model).to(torch.bfloat16)
+    ours, theirs = [], []
+    for record in records:
+        expected = llava.logits(model, processor, record, folder)[1]
+        ours.append((found[f"{record['id']}.logits"].float() - expected).abs().flatten())
+        theirs.append((llava.logits(rounded, processor, record, folder)[1].float() - expected).abs().flatten())
+    return torch.cat(ours).mean().item(), torch.cat(theirs).mean().item()
 
 
 def answers(model, processor, single, folder):
@@ -107,11 +121,14 @@ def main():
             (folder / "single.json").write_text(json.dumps(single))
             apart = logits(model, processor, records, folder)
             differing, of = answers(model, processor, single, folder)
+            ours, theirs = half(model, processor, records, folder)
             losses, adapter, folded = lora(model, processor, single, folder)
             print(
                 f"{shape:8}  {apart:.1e}   {of - differing}/{of}    {losses:.1e}    {adapter:.1e}                  {folded:.1e}",
                 flush=True,
             )
+            print(f"          in bfloat16, from float32 on average: {ours:.1e}, transformers {theirs:.1e}", flush=True)
+            failed |= ours > LIMITS["half"] * theirs
             failed |= apart > LIMITS["logits"] or differing > 0
             failed |= losses > LIMITS["training"] or max(adapter, folded) > LIMITS["adapter"]
     sys.exit(1 if failed else 0)

@@ -31,9 +31,9 @@ def with_lora(model, r, alpha, seed=0, dropout=0.0):
 def example(processor, record, folder, pad=False):
     """Inputs of one record with labels at the answer and its end."""
     given = llava.inputs(processor, record, folder, pad)
-    prompt = llava.inputs(processor, record, folder, pad, answered=False)["input_ids"].shape[1]
+    whole, prompt = (len(processor.tokenizer(llava.conversation(record, answered))["input_ids"]) for answered in [True, False])
     labels = given["input_ids"].clone()
-    labels[:, :prompt] = -100
+    labels[:, : labels.shape[1] - (whole - prompt)] = -100
     return given, labels
 
 
