@@ -241,8 +241,10 @@ impl ModelCommand {
         match &self.command {
             Which::Fetch(command) => command.run(output)?,
             Which::Pretrain(command) => {
-                let config = PretrainConfig::read(&command.config, &command.set)?;
-                pretrain(&config, &command.out, &|line| output.note(line))?;
+                let config = PretrainConfig::read(&command.config, &command.set).map_err(BadInput::from)?;
+                environment::check_device(config.device)?;
+                let device = world::device(config.device);
+                pretrain(&config, device, &command.out, &|line| output.note(line))?;
             }
             Which::Logits(command) => {
                 let loaded = command.inputs.inputs()?.load().map_err(BadInput::from)?;

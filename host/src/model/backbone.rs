@@ -102,6 +102,17 @@ impl Backbone {
         Backbone::from_tensors(config, tensors)
     }
 
+    /// The same weights on a device.
+    pub fn on(self, device: Device) -> Result<Backbone> {
+        if self.device() == device {
+            return Ok(self);
+        }
+        let moved =
+            self.parameters().iter().map(|(name, tensor)| Ok((name.clone(), tensor.f_to_device(device)?)));
+        let tensors = moved.collect::<Result<_>>()?;
+        Backbone::from_tensors(self.config, tensors)
+    }
+
     /// A model over tensors that have the names and shapes that `config` asks for.
     pub fn from_tensors(config: ModelConfig, tensors: BTreeMap<String, Tensor>) -> Result<Backbone> {
         weights::check(&config, &tensors)?;

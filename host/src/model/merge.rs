@@ -1,7 +1,7 @@
 //! A checkpoint with an adapter folded into its weights, as a checkpoint of its own.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
@@ -85,33 +85,41 @@ pub fn merge(
         .with_context(|| source.display().to_string())?;
     check(changes, &shapes)?;
     let construction = Construction::begin(out)?;
-    let (mut base, mut map) = (serde_json::Map::new(), serde_json::Map::new());
+    rewrite(&sources, changes, construction.path())?;
+    let mut base = serde_json::Map::new();
     for path in &sources {
-        let name = name(path)?;
-        let tensors = weights::load_all(path)?
-            .into_iter()
-            .map(|(written, tensor)| match changes.get(&canonical(&written)) {
-                Some(change) => {
-                    let merged = change.apply(&tensor).with_context(|| format!("tensor `{written}`"))?;
-                    Ok((written, merged))
-                }
-                None => Ok((written, tensor)),
-            })
-            .collect::<Result<BTreeMap<String, Tensor>>>()?;
-        let written = as_safetensors(&name);
-        weights::save_checkpoint(&construction.path().join(&written), &tensors)?;
-        map.extend(tensors.into_keys().map(|tensor| (tensor, Value::from(written.clone()))));
         let (_, sha256) =
             files::sha256(path).with_context(|| format!("{} cannot be read", path.display()))?;
-        base.insert(name, format!("{:x}", sha256.finalize()).into());
-    }
-    if sources.len() > 1 {
-        construction
-            .write_json("model.safetensors.index.json", &json!({"metadata": {}, "weight_map": map}))?;
+        base.insert(name(path)?, format!("{:x}", sha256.finalize()).into());
     }
     copy_others(source, construction.path())?;
     construction.write_json(MARKER, &json!({"base": base, "adapter": origin}))?;
     construction.finish()
+}
+
+/// Writes files of weights with `changes` into a folder, and the index that several of them need. One tensor is in memory at a time.
+pub(crate) fn rewrite(sources: &[PathBuf], changes: &Changes, folder: &Path) -> Result<()> {
+    let mut map = serde_json::Map::new();
+    for path in sources {
+        let written = as_safetensors(&name(path)?);
+        weights::rewrite(
+            path,
+            &folder.join(&written),
+            &|name, tensor| match changes.get(&canonical(name)) {
+                Some(change) => change.apply(&tensor),
+                None => Ok(tensor),
+            },
+        )?;
+        let names = weights::shapes(path)?.into_iter();
+        map.extend(names.map(|(tensor, _)| (tensor, Value::from(written.clone()))));
+    }
+    if sources.len() > 1 {
+        let index = serde_json::to_string_pretty(&json!({"metadata": {}, "weight_map": map}))? + "\n";
+        let path = folder.join("model.safetensors.index.json");
+        files::replace(&path, index.as_bytes())
+            .with_context(|| format!("{} cannot be written", path.display()))?;
+    }
+    Ok(())
 }
 
 fn check(changes: &Changes, shapes: &[(String, Vec<i64>)]) -> Result<()> {

@@ -1,7 +1,9 @@
 //! Weights on disk: safetensors files, or those of `torch.save`, one or many with an index, read through a memory map.
 
+mod rewrite;
+
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +18,7 @@ use super::parameter::{is_unused, parameters};
 use super::torch_file::Element;
 use super::torch_file::archive::{Archive, Strided};
 use crate::files;
+pub(super) use rewrite::rewrite;
 
 /// Why the tensors of a checkpoint are not those of the configuration.
 #[derive(Debug, Default, PartialEq, Eq, thiserror::Error)]
@@ -92,7 +95,7 @@ type Visit<'v> = dyn FnMut(&str, &[i64], &mut dyn FnMut() -> Result<Tensor>) -> 
 /// wrote.
 fn each(path: &Path, body: &mut Visit) -> Result<()> {
     let bytes = map(path)?;
-    if path.extension().is_none_or(|extension| extension != "bin") {
+    if !is_torch(path) {
         let file = SafeTensors::deserialize(&bytes).with_context(|| unreadable(path))?;
         for (name, view) in file.iter() {
             let shape: Vec<i64> = view.shape().iter().map(|&size| size as i64).collect();
@@ -111,14 +114,23 @@ fn each(path: &Path, body: &mut Visit) -> Result<()> {
     Ok(())
 }
 
-fn strided(stored: &Strided) -> Result<Tensor> {
-    let kind = match stored.element {
+/// Whether `torch.save` wrote a file, by its name.
+fn is_torch(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "bin")
+}
+
+fn kind_of(element: Element) -> Kind {
+    match element {
         Element::Double => Kind::Double,
         Element::Float => Kind::Float,
         Element::Half => Kind::Half,
         Element::BFloat16 => Kind::BFloat16,
         Element::Long => Kind::Int64,
-    };
+    }
+}
+
+fn strided(stored: &Strided) -> Result<Tensor> {
+    let kind = kind_of(stored.element);
     let sizes = |sizes: &[usize]| sizes.iter().map(|&size| size as i64).collect::<Vec<i64>>();
     let elements = (stored.bytes.len() / stored.element.size()) as i64;
     let storage = Tensor::f_from_data_size(&stored.bytes, &[elements], kind)?;
@@ -201,32 +213,28 @@ fn unreadable(path: &Path) -> String {
 /// Writes tensors in the order of their names, converted to `kind` if one is given, to a temporary file beside
 /// `path` that then takes its name: a reader never sees half a file.
 pub fn save(path: &Path, tensors: &BTreeMap<String, Tensor>, kind: Option<Kind>) -> Result<()> {
-    write(path, tensors, kind, None)
-}
-
-/// The same as they are, with the mark by which transformers knows PyTorch's layout.
-pub(super) fn save_checkpoint(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
-    write(path, tensors, None, Some([("format".to_owned(), "pt".to_owned())].into()))
-}
-
-fn write(
-    path: &Path,
-    tensors: &BTreeMap<String, Tensor>,
-    kind: Option<Kind>,
-    metadata: Option<std::collections::HashMap<String, String>>,
-) -> Result<()> {
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let file =
-        files::temporary(folder).with_context(|| format!("no file can be made in {}", folder.display()))?;
     let mut stored: Vec<(&String, Stored)> = Vec::with_capacity(tensors.len());
     for (name, tensor) in tensors {
         stored.push((name, Stored::of(&tensor.f_to_kind(kind.unwrap_or(tensor.kind()))?)?));
     }
-    safetensors::serialize_to_file(stored, metadata, file.path())
-        .with_context(|| format!("{} cannot be written", path.display()))?;
-    keep_for_others(file.path(), file.as_file())
-        .with_context(|| format!("{} cannot be written", path.display()))?;
-    file.persist(path).with_context(|| format!("{} cannot be written", path.display()))?;
+    put(path, stored, None, || Ok(()))
+}
+
+/// Writes views to a temporary file that takes the name `path` if `check` then finds nothing wrong.
+fn put<V: View>(
+    path: &Path,
+    views: Vec<(&String, V)>,
+    metadata: Option<HashMap<String, String>>,
+    check: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let failed = || format!("{} cannot be written", path.display());
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let file =
+        files::temporary(folder).with_context(|| format!("no file can be made in {}", folder.display()))?;
+    safetensors::serialize_to_file(views, metadata, file.path()).with_context(failed)?;
+    check()?;
+    keep_for_others(file.path(), file.as_file()).with_context(failed)?;
+    file.persist(path).with_context(failed)?;
     Ok(())
 }
 
@@ -347,8 +355,8 @@ fn map(path: &Path) -> Result<memmap2::Mmap> {
     unsafe { memmap2::Mmap::map(&file) }.with_context(|| format!("{} cannot be mapped", path.display()))
 }
 
-fn tensor(view: &TensorView) -> Result<Tensor> {
-    let kind = match view.dtype() {
+fn kind(dtype: Dtype) -> Result<Kind> {
+    Ok(match dtype {
         Dtype::F64 => Kind::Double,
         Dtype::F32 => Kind::Float,
         Dtype::F16 => Kind::Half,
@@ -360,7 +368,11 @@ fn tensor(view: &TensorView) -> Result<Tensor> {
         other => bail!(
             "element type {other:?} is not supported\nhint: store the checkpoint as float16, bfloat16 or float32"
         ),
-    };
+    })
+}
+
+fn tensor(view: &TensorView) -> Result<Tensor> {
+    let kind = kind(view.dtype())?;
     let shape: Vec<i64> = view.shape().iter().map(|&size| size as i64).collect();
     Ok(Tensor::f_from_data_size(view.data(), &shape, kind)?)
 }

@@ -9,19 +9,23 @@ pub mod checkpoint;
 pub mod config;
 pub mod held_out;
 pub mod objective;
+pub mod origin;
 pub mod samples;
 
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use tch::{Device, Kind};
 
+use crate::data::bad_input::BadInput;
 use crate::data::image::Transform;
 use crate::data::prompt::{Prompter, Template};
+use crate::files;
+use crate::model::merge::{self, Change, Changes};
 use crate::model::{Backbone, ModelConfig, Tokenizer, weights};
 use crate::train::optimizer::{AdamW, Group};
 use crate::train::schedule::Scheduler;
@@ -29,15 +33,28 @@ use checkpoint::Progress;
 use config::{PretrainConfig, Stage};
 use held_out::HeldOut;
 use objective::Learner;
+use origin::Origin;
 use samples::{Batches, Source};
 
+/// What says how pictures are prepared.
+const PREPARATION: [&str; 2] = ["preprocessor_config.json", "processor_config.json"];
 /// Names of the stages, in their order.
 const STAGES: [&str; 2] = ["vision", "alignment"];
 
-/// Trains, or goes on from the checkpoint in `out`; in the end `out` holds `model.safetensors` (float16),
-/// `config.json`, `tokenizer.json`, `preprocessor_config.json` and `log.jsonl`. `report` is given each line of the log.
-pub fn pretrain(config: &PretrainConfig, out: &Path, report: &dyn Fn(&str)) -> Result<()> {
+/// Trains on `device`, or goes on from the checkpoint in `out`; in the end `out` holds the weights, configuration, tokenizer and
+/// preparation of pictures of a backbone, and `log.jsonl`. Weights that began at random are stored as float16, others each in the type
+/// that the model's own are stored in. `report` is given each line of the log.
+///
+/// # Errors
+/// Before the first step: what the backbone will need and the model has not; a checkpoint that began with something else.
+pub fn pretrain(config: &PretrainConfig, device: Device, out: &Path, report: &dyn Fn(&str)) -> Result<()> {
+    let copies = Copies::of(config, out).map_err(BadInput::from)?;
+    let sources = if config.projector_only { weights::files(&config.model)? } else { Vec::new() };
+    let mut inputs = copies.paths(&config.model);
+    inputs.extend(sources.iter().cloned());
+    let origin = Origin::new(config, &inputs)?;
     std::fs::create_dir_all(out).with_context(|| format!("folder {} cannot be made", out.display()))?;
+    let saved = checkpoint::load(out, &origin).map_err(BadInput::from)?;
     tch::set_num_threads(config.threads as i32);
     let text = read(&config.model.join("config.json"))?;
     let model = ModelConfig::parse(&text)?;
@@ -62,10 +79,9 @@ pub fn pretrain(config: &PretrainConfig, out: &Path, report: &dyn Fn(&str)) -> R
     let source = Source { prompter: &prompter, tokenizer: &tokenizer, config: &model, transform, with_words };
     let pad = prompter.end_token();
     let mut learner = match config.projector_only {
-        true => Learner::projector(Backbone::load(&config.model, Device::Cpu, Kind::Float)?, pad)?,
-        false => Learner::new(Backbone::random(model.clone(), config.seed)?, pad)?,
+        true => Learner::projector(Backbone::load(&config.model, device, Kind::Float)?, pad)?,
+        false => Learner::new(Backbone::random(model.clone(), config.seed)?.on(device)?, pad)?,
     };
-    let saved = checkpoint::load(out)?;
     if let Some(saved) = &saved {
         learner.restore(&saved.weights)?;
     }
@@ -108,27 +124,75 @@ pub fn pretrain(config: &PretrainConfig, out: &Path, report: &dyn Fn(&str)) -> R
             }
             if done % config.checkpoint_every == 0 && done < stage.steps {
                 let progress = Progress { stage: index, step: done };
-                checkpoint::save(out, progress, learner.all(), &optimizer.export()?)?;
+                checkpoint::save(out, &origin, progress, learner.all(), &optimizer.export()?)?;
             }
             Ok(())
         })?;
-        // The next stage begins with fresh moments.
-        let progress = Progress { stage: index + 1, step: 0 };
-        checkpoint::save(out, progress, learner.all(), &Default::default())?;
-    }
-    weights::save(&out.join("model.safetensors"), learner.backbone().parameters(), Some(Kind::Half))?;
-    for file in ["config.json", "tokenizer.json", "preprocessor_config.json"] {
-        copy(&config.model, out, file)?;
+        // The next stage begins with fresh moments; the last one may be given more steps.
+        let (progress, moments) = match index + 1 < STAGES.len() {
+            true => (Progress { stage: index + 1, step: 0 }, Default::default()),
+            false => (Progress { stage: index, step: stage.steps }, optimizer.export()?),
+        };
+        checkpoint::save(out, &origin, progress, learner.all(), &moments)?;
     }
     if config.projector_only {
-        papers(&config.model)?.iter().try_for_each(|file| copy(&config.model, out, file))?;
+        let changes = learner.all().iter().map(|(name, tensor)| {
+            Ok((name.clone(), Change::Replace(tensor.f_detach()?.f_to_device(Device::Cpu)?)))
+        });
+        merge::rewrite(&sources, &changes.collect::<Result<Changes>>()?, out)?;
+    } else {
+        weights::save(&out.join("model.safetensors"), learner.backbone().parameters(), Some(Kind::Half))?;
     }
-    Ok(())
+    copies.write(out)
 }
 
-fn copy(from: &Path, to: &Path, file: &str) -> Result<()> {
-    std::fs::copy(from.join(file), to.join(file)).with_context(|| format!("{file} cannot be copied"))?;
-    Ok(())
+/// Files of the model that the backbone keeps, read before the training, which takes its time.
+struct Copies(Vec<(String, Vec<u8>)>);
+
+impl Copies {
+    /// # Errors
+    /// A file that is missing; an `out` that is the model's own folder.
+    fn of(config: &PretrainConfig, out: &Path) -> Result<Copies> {
+        let model = &config.model;
+        ensure!(
+            !out.exists() || out.canonicalize()? != model.canonicalize()?,
+            "{} is the folder of the model itself\nhint: name another one with --out",
+            out.display()
+        );
+        let prepares = PREPARATION.iter().filter(|name| model.join(name).is_file());
+        let mut names: Vec<String> = prepares.map(|&name| name.to_owned()).collect();
+        ensure!(
+            !names.is_empty(),
+            "{} holds neither {} nor {}\nhint: it says how the checkpoint's pictures are resized and normalised; copy it too",
+            model.display(),
+            PREPARATION[0],
+            PREPARATION[1]
+        );
+        names.extend(["config.json", "tokenizer.json"].map(str::to_owned));
+        if config.projector_only {
+            names.extend(papers(model)?);
+        }
+        let read = |name: String| {
+            let path = model.join(&name);
+            let bytes = std::fs::read(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+            Ok((name, bytes))
+        };
+        Ok(Copies(names.into_iter().map(read).collect::<Result<_>>()?))
+    }
+
+    /// Those that decide what is learnt.
+    fn paths(&self, model: &Path) -> Vec<PathBuf> {
+        let names = self.0.iter().map(|(name, _)| name).filter(|name| name.ends_with(".json"));
+        names.map(|name| model.join(name)).collect()
+    }
+
+    fn write(&self, out: &Path) -> Result<()> {
+        for (name, bytes) in &self.0 {
+            let path = out.join(name);
+            files::replace(&path, bytes).with_context(|| format!("{} cannot be written", path.display()))?;
+        }
+        Ok(())
+    }
 }
 
 /// The model card and the licences, which weights that were not made here keep with them.
@@ -230,11 +294,29 @@ mod tests {
         PretrainConfig::read(&file, &set.map(str::to_owned)).expect("sound")
     }
 
-    #[test]
-    fn alignment_of_the_projector_changes_nothing_else() {
+    /// A model in float32, with numbers that half precision has not, and the preparation of pictures where transformers 5 has it.
+    fn model() -> tempfile::TempDir {
+        let (folder, tiny) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        Backbone::write_builtin_tiny(tiny.path()).expect("written");
+        for name in ["config.json", "tokenizer.json"] {
+            fs::copy(tiny.path().join(name), folder.path().join(name)).expect("copied");
+        }
+        let own = fs::read_to_string(tiny.path().join(PREPARATION[0])).expect("there");
+        let joint = format!("{{\"image_processor\": {own}}}");
+        fs::write(folder.path().join(PREPARATION[1]), joint).expect("written");
+        fs::write(folder.path().join("README.md"), "a model").expect("written");
+        let tensors = weights::load_all(&tiny.path().join("model.safetensors")).expect("there");
+        let finer =
+            tensors.into_iter().map(|(name, tensor)| (name, tensor.to_kind(Kind::Float) * (1.0 + 1e-6)));
+        weights::save(&folder.path().join("model.safetensors"), &finer.collect(), None).expect("saved");
+        folder
+    }
+
+    fn aligned(model: &Path, set: &[&str]) -> PretrainConfig {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/pretrain-smollm2.toml");
-        let set = [
-            "model=\"../host/assets/tiny\"",
+        let model = format!("model={:?}", model.to_str().expect("text"));
+        let short = [
+            &model,
             "template=\"tiny\"",
             "held_out=4",
             "evaluate_every=2",
@@ -242,16 +324,75 @@ mod tests {
             "alignment.steps=3",
             "alignment.batch_size=2",
         ];
-        let config = PretrainConfig::read(&file, &set.map(str::to_owned)).expect("sound");
-        let out = tempfile::tempdir().expect("a folder");
-        pretrain(&config, out.path(), &|_| ()).expect("trains");
-        let before = Backbone::builtin_tiny(Device::Cpu, Kind::Float).expect("there").0;
-        let after = Backbone::load(out.path(), Device::Cpu, Kind::Float).expect("written");
-        for (name, tensor) in after.parameters() {
-            let is_same = *tensor == before.parameters()[name];
+        let set: Vec<String> = short.iter().chain(set).map(|&text| text.to_owned()).collect();
+        PretrainConfig::read(&file, &set).expect("sound")
+    }
+
+    #[test]
+    fn alignment_of_the_projector_changes_nothing_else() {
+        let (model, out) = (model(), tempfile::tempdir().expect("a folder"));
+        pretrain(&aligned(model.path(), &[]), Device::Cpu, out.path(), &|_| ()).expect("trains");
+        let read = |folder: &Path| weights::load_all(&folder.join("model.safetensors")).expect("there");
+        let (before, after) = (read(model.path()), read(out.path()));
+        assert!(before.keys().eq(after.keys()));
+        for (name, tensor) in &after {
+            let is_same = *tensor == before[name];
             assert_eq!(is_same, !name.starts_with("multi_modal_projector."), "{name}");
+            assert_eq!(tensor.kind(), Kind::Float, "{name}");
         }
-        assert!(out.path().join("README.md").is_file());
+        for name in ["README.md", "config.json", "tokenizer.json", PREPARATION[1]] {
+            let of = |folder: &tempfile::TempDir| fs::read(folder.path().join(name)).expect("there");
+            assert_eq!(of(&out), of(&model), "{name}");
+        }
+        assert!(Backbone::load(out.path(), Device::Cpu, Kind::Float).is_ok());
+    }
+
+    #[test]
+    fn what_the_backbone_will_need_is_asked_for_before_the_first_step() {
+        let (model, out) = (model(), tempfile::tempdir().expect("a folder"));
+        fs::remove_file(model.path().join(PREPARATION[1])).expect("removed");
+        let lines = std::cell::Cell::new(0);
+        let config = aligned(model.path(), &[]);
+        let error = pretrain(&config, Device::Cpu, &out.path().join("out"), &|_| lines.set(lines.get() + 1));
+        let error = error.expect_err("refused").to_string();
+        assert!(error.contains("neither preprocessor_config.json nor") && lines.get() == 0, "{error}");
+        let error = pretrain(&config, Device::Cpu, model.path(), &|_| ()).expect_err("refused").to_string();
+        assert!(error.contains("the model itself") && error.contains("hint:"), "{error}");
+    }
+
+    #[test]
+    fn a_run_goes_on_with_more_steps_and_with_nothing_else() {
+        let (model, out) = (model(), tempfile::tempdir().expect("a folder"));
+        let run = |set: &[&str]| pretrain(&aligned(model.path(), set), Device::Cpu, out.path(), &|_| ());
+        let steps = || -> Vec<u64> {
+            let log = fs::read_to_string(out.path().join("log.jsonl")).expect("a log");
+            let lines = log.lines().map(|line| serde_json::from_str(line).expect("JSON"));
+            let losses = lines.filter(|line: &serde_json::Value| line.get("loss").is_some());
+            losses.map(|line| line["step"].as_u64().expect("a number")).collect()
+        };
+        run(&[]).expect("trains");
+        let before = weights::load_all(&out.path().join("model.safetensors")).expect("there");
+        run(&["threads=1", "held_out=2"]).expect("is there already");
+        assert_eq!(steps(), [3]);
+        for (set, said) in [
+            (&["alignment.learning_rate=5e-2"][..], "alignment.learning_rate: 0.001 then, 0.05 now"),
+            (&["alignment.steps=2"], "alignment.steps: 3 then, 2 now"),
+            (&["alignment.steps=5", "seed=1"], "seed: 0 then, 1 now"),
+        ] {
+            let error = run(set).expect_err(said).to_string();
+            assert!(error.contains(said) && error.contains("hint:"), "{error}");
+            assert!(!error.contains("alignment.steps: 3 then, 5"), "{error}");
+        }
+        run(&["alignment.steps=5"]).expect("goes on");
+        assert_eq!(steps(), [3, 5]);
+        let after = weights::load_all(&out.path().join("model.safetensors")).expect("there");
+        assert!(after.iter().any(|(name, tensor)| *tensor != before[name]));
+        let path = model.path().join("model.safetensors");
+        let tensors = weights::load_all(&path).expect("there");
+        let other = tensors.into_iter().map(|(name, tensor)| (name, tensor * 0.5));
+        weights::save(&path, &other.collect(), None).expect("saved");
+        let error = run(&["alignment.steps=5"]).expect_err("refused").to_string();
+        assert!(error.contains("another model.safetensors"), "{error}");
     }
 
     #[test]
@@ -268,8 +409,8 @@ mod tests {
                 }
             }
         };
-        pretrain(&short(), whole.path(), &interrupt).expect("trains");
-        pretrain(&short(), resumed.path(), &|_| ()).expect("goes on");
+        pretrain(&short(), Device::Cpu, whole.path(), &interrupt).expect("trains");
+        pretrain(&short(), Device::Cpu, resumed.path(), &|_| ()).expect("goes on");
         let weights =
             |folder: &tempfile::TempDir| fs::read(folder.path().join("model.safetensors")).expect("weights");
         assert!(weights(&whole) == weights(&resumed));

@@ -35,7 +35,7 @@ const CPU: &[(&str, &str)] = &[
     ("host/src/train/checkpoint.rs", "a checkpoint's bytes"),
     ("host/src/train/optimizer.rs", "what is saved becomes bytes"),
     ("host/src/train/tape.rs", "asks where a tensor is"),
-    ("host/src/train/pretrain", "the quickstart's backbone is trained on the CPU"),
+    ("host/src/train/pretrain.rs", "what is saved becomes bytes"),
     ("host/src/compare/environment.rs", "a configuration's device"),
     ("host/src/compare/merged.rs", "checkpoints are merged on the CPU"),
     ("host/src/compare/content.rs", "a configuration's device"),

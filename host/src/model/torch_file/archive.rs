@@ -69,6 +69,11 @@ impl Archive<'_> {
         self.tensors.iter().map(|(name, tensor)| (&**name, &tensor.shape[..]))
     }
 
+    /// The element type of every tensor, in the same order.
+    pub fn elements(&self) -> impl Iterator<Item = Element> {
+        self.tensors.iter().map(|(_, tensor)| tensor.storage.element)
+    }
+
     /// The tensor at this place of [`Archive::shapes`].
     ///
     /// # Errors

@@ -5,12 +5,17 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
+use crate::config::Device;
+
 /// All of `configs/pretrain-tiny.toml` or `configs/pretrain-smollm2.toml`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PretrainConfig {
     pub seed: u64,
     pub threads: usize,
+    /// As `backbone.device` of a comparison.
+    #[serde(default = "auto")]
+    pub device: Device,
     /// Folder with `config.json` and `tokenizer.json`; relative to the file.
     pub model: PathBuf,
     /// Name of a prompt template.
@@ -25,6 +30,10 @@ pub struct PretrainConfig {
     /// Left out where only the projector is trained.
     pub vision: Option<Stage>,
     pub alignment: Stage,
+}
+
+fn auto() -> Device {
+    Device::Auto
 }
 
 /// One stage.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
-use tch::{Device, Kind, Reduction, Tensor, no_grad};
+use tch::{Kind, Reduction, Tensor, no_grad};
 
 use super::samples::Sample;
 use crate::data::collate::TrainingBatch;
@@ -39,7 +39,7 @@ impl Learner {
             backbone.parameters().iter().map(|(n, t)| (n.clone(), t.shallow_clone())).collect();
         let (width, vocabulary) =
             (backbone.config().image_feature_size(), backbone.config().text_config.vocab_size);
-        let options = (Kind::Float, Device::Cpu);
+        let options = (Kind::Float, backbone.device());
         all.insert(format!("{WORD_HEAD}.weight"), Tensor::f_zeros([vocabulary, width], options)?);
         // Few words describe a picture: begin near "none".
         all.insert(format!("{WORD_HEAD}.bias"), Tensor::f_full([vocabulary], -6.0, options)?);
@@ -96,8 +96,9 @@ impl Learner {
                 parts[(row * tokens as usize + token) * vocabulary as usize + word] = 1.0;
             }
         }
-        let whole = Tensor::f_from_slice(&whole)?.f_view([rows, vocabulary])?;
-        let parts = Tensor::f_from_slice(&parts)?.f_view([rows, tokens, vocabulary])?;
+        let device = self.backbone.device();
+        let whole = Tensor::f_from_slice(&whole)?.f_view([rows, vocabulary])?.f_to_device(device)?;
+        let parts = Tensor::f_from_slice(&parts)?.f_view([rows, tokens, vocabulary])?.f_to_device(device)?;
         let entropy = |scores: &Tensor, target: &Tensor, count: i64| -> Result<Tensor> {
             let sum = scores.f_binary_cross_entropy_with_logits(
                 target,
@@ -122,8 +123,8 @@ impl Learner {
         let features = self.backbone.image_features_with(&self.pixels(batch)?, &Frozen)?.f_unbind(0)?;
         let rows: Vec<(&Example, Option<&Tensor>)> =
             batch.iter().zip(&features).map(|(sample, features)| (&sample.example, Some(features))).collect();
-        let batch =
-            TrainingBatch::new(&rows, self.backbone.config().image_token_index, self.pad, Device::Cpu)?;
+        let image_token = self.backbone.config().image_token_index;
+        let batch = TrainingBatch::new(&rows, image_token, self.pad, self.backbone.device())?;
         let hidden = self.backbone.hidden_at(&batch.input, &batch.positions, &Frozen, None)?;
         let columns = batch.input.input_ids.size2()?.1;
         let owners = batch.positions.iter().map(|position| (position / columns) as usize).collect();
@@ -134,6 +135,6 @@ impl Learner {
         let vision = &self.backbone.config().vision_config;
         let values: Vec<f32> = batch.iter().flat_map(|sample| sample.pixels.iter().copied()).collect();
         let shape = [batch.len() as i64, vision.num_channels, vision.image_size, vision.image_size];
-        Ok(Tensor::f_from_slice(&values)?.f_view(shape)?)
+        Ok(Tensor::f_from_slice(&values)?.f_view(shape)?.f_to_device(self.backbone.device())?)
     }
 }
