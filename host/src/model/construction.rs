@@ -1,6 +1,7 @@
 //! Folders that appear whole or not at all.
 
-use std::path::Path;
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -10,8 +11,15 @@ use crate::files;
 
 /// A folder under construction beside the place it is meant for.
 pub(crate) struct Construction<'a> {
-    folder: TempDir,
+    folder: Folder,
     out: &'a Path,
+}
+
+enum Folder {
+    /// Removed unless it is finished.
+    Temporary(TempDir),
+    /// Kept, for whoever goes on with it; one process at a time does.
+    Kept { path: PathBuf, _lock: File },
 }
 
 /// Refuses a place where something is already.
@@ -25,20 +33,54 @@ pub(crate) fn check_vacant(out: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The folder that `out` will stand in.
+fn place(out: &Path) -> Result<&Path> {
+    check_vacant(out)?;
+    let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(parent).with_context(|| format!("{} cannot be made", parent.display()))?;
+    Ok(parent)
+}
+
 impl Construction<'_> {
     /// # Errors
     /// Something is at `out` already, or nothing can be written beside it.
     pub(crate) fn begin(out: &Path) -> Result<Construction<'_>> {
-        check_vacant(out)?;
-        let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        std::fs::create_dir_all(parent).with_context(|| format!("{} cannot be made", parent.display()))?;
+        let parent = place(out)?;
         let folder = tempfile::Builder::new().prefix(".unfinished-").tempdir_in(parent);
         let folder = folder.with_context(|| format!("no folder can be made in {}", parent.display()))?;
-        Ok(Construction { folder, out })
+        Ok(Construction { folder: Folder::Temporary(folder), out })
+    }
+
+    /// The same in a folder that stays where the work is broken off, and is gone on with under the same `mark`.
+    ///
+    /// # Errors
+    /// As [`Construction::begin`]; another process that is at it.
+    pub(crate) fn resume<'a>(out: &'a Path, mark: &str) -> Result<Construction<'a>> {
+        let parent = place(out)?;
+        let name = out.file_name().unwrap_or_default().to_string_lossy();
+        let mark = mark.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
+        let path = parent.join(format!(".unfinished-{name}-{mark}"));
+        std::fs::create_dir_all(&path).with_context(|| format!("{} cannot be made", path.display()))?;
+        let lock = File::open(&path).with_context(|| format!("{} cannot be opened", path.display()))?;
+        ensure!(
+            !matches!(lock.try_lock(), Err(TryLockError::WouldBlock)),
+            "another process is making {}\nhint: wait for it, or name another folder with --out",
+            out.display()
+        );
+        Ok(Construction { folder: Folder::Kept { path, _lock: lock }, out })
+    }
+
+    /// Removes what was made.
+    pub(crate) fn discard(self) -> Result<()> {
+        let path = self.path();
+        std::fs::remove_dir_all(path).with_context(|| format!("{} cannot be removed", path.display()))
     }
 
     pub(crate) fn path(&self) -> &Path {
-        self.folder.path()
+        match &self.folder {
+            Folder::Temporary(folder) => folder.path(),
+            Folder::Kept { path, .. } => path,
+        }
     }
 
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
@@ -61,7 +103,9 @@ impl Construction<'_> {
         std::fs::rename(self.path(), out)
             .with_context(|| format!("{} cannot be put in its place", out.display()))?;
         // Nothing is left to remove under the old name.
-        let _ = self.folder.keep();
+        if let Folder::Temporary(folder) = self.folder {
+            let _ = folder.keep();
+        }
         Ok(())
     }
 }

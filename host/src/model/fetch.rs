@@ -1,6 +1,7 @@
 //! Models, fetched from where they are published and written as folders that this program loads.
 //!
-//! A folder appears whole or not at all, and one that is there already is left as it is.
+//! A folder appears whole or not at all, and one that is there already is left as it is. What a hub has sent of one that is not whole yet
+//! is kept beside it.
 
 mod bpe;
 mod http;
@@ -29,12 +30,22 @@ struct Construction<'a>(construction::Construction<'a>);
 impl Construction<'_> {
     /// Nothing, where `out` is there already and was made from the same.
     fn begin<'a>(out: &'a Path, origin: &Value) -> Result<Option<Construction<'a>>> {
-        let marker = out.join(MARKER);
-        let found = std::fs::read(&marker).ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok());
-        if found.as_ref() == Some(origin) {
-            return Ok(None);
-        }
-        Ok(Some(Construction(construction::Construction::begin(out)?)))
+        Ok(match is_there(out, origin) {
+            true => None,
+            false => Some(Construction(construction::Construction::begin(out)?)),
+        })
+    }
+
+    /// The same in a folder that stays where the work is broken off, and is gone on with under the same `mark`.
+    fn resume<'a>(out: &'a Path, origin: &Value, mark: &str) -> Result<Option<Construction<'a>>> {
+        Ok(match is_there(out, origin) {
+            true => None,
+            false => Some(Construction(construction::Construction::resume(out, mark)?)),
+        })
+    }
+
+    fn discard(self) -> Result<()> {
+        self.0.discard()
     }
 
     fn path(&self) -> &Path {
@@ -54,6 +65,11 @@ impl Construction<'_> {
         self.write_json(MARKER, origin)?;
         self.0.finish()
     }
+}
+
+fn is_there(out: &Path, origin: &Value) -> bool {
+    let found = std::fs::read(out.join(MARKER)).ok();
+    found.and_then(|text| serde_json::from_slice::<Value>(&text).ok()).as_ref() == Some(origin)
 }
 
 #[cfg(test)]

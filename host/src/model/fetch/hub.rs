@@ -8,9 +8,11 @@ use std::str::FromStr;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use serde_json::json;
+use sha2::Digest as _;
 
 use super::Construction;
 use super::http::{Client, Download};
+use crate::files;
 use crate::model::{ModelConfig, Tokenizer, weights};
 
 const ENDPOINT: &str = "https://huggingface.co";
@@ -111,7 +113,6 @@ pub(super) fn fetch(
     let commit = listing.sha.unwrap_or(quoted);
     ensure!(commit.chars().all(|c| known(c) || c == '%'), "{list} names an absurd commit");
     let origin = json!({"hub": endpoint, "model": format!("{owner}/{name}"), "commit": commit});
-    let Some(construction) = Construction::begin(out, &origin)? else { return Ok(false) };
     let mut files: Vec<Sibling> =
         listing.siblings.into_iter().filter(|file| is_wanted(&file.rfilename)).collect();
     // The small ones first: what they say may end it.
@@ -127,21 +128,52 @@ pub(super) fn fetch(
         files.iter().any(|file| is_weights(&file.rfilename)),
         "{owner}/{name} has no safetensors files\nhint: look for a revision that has them"
     );
+    let Some(construction) = Construction::resume(out, &origin, &commit)? else { return Ok(false) };
+    let from = format!("{endpoint}/{owner}/{name}/resolve/{commit}");
+    if let Err(error) = fill(construction.path(), &client, &from, &files, report) {
+        let keeps =
+            files.iter().any(|file| is_weights(&file.rfilename) && is_whole(file, construction.path()));
+        match keeps {
+            true => report(&format!(
+                "what has come is kept in {}: the same command goes on with it",
+                construction.path().display()
+            )),
+            false => construction.discard()?,
+        }
+        return Err(error);
+    }
+    construction.finish(&origin)?;
+    Ok(true)
+}
+
+/// Fetches what is not in the folder yet.
+fn fill(folder: &Path, client: &Client, from: &str, files: &[Sibling], report: &dyn Fn(&str)) -> Result<()> {
     let mut is_checked = false;
-    for file in &files {
+    for file in files {
         if is_weights(&file.rfilename) && !is_checked {
-            let config = ModelConfig::read(&construction.path().join("config.json"))?;
-            Tokenizer::load(construction.path())?.check(&config)?;
+            let config = ModelConfig::read(&folder.join("config.json"))?;
+            Tokenizer::load(folder)?.check(&config)?;
             is_checked = true;
+        }
+        if is_whole(file, folder) {
+            report(&format!("{} is there already", file.rfilename));
+            continue;
         }
         let size = file.size.map(|size| format!(" ({:.1} MB)", size as f64 / 1e6)).unwrap_or_default();
         report(&format!("fetching {}{size}", file.rfilename));
-        let address = format!("{endpoint}/{owner}/{name}/resolve/{commit}/{}", file.rfilename);
-        download(&client, &address, file, &construction.path().join(&file.rfilename))?;
+        download(client, &format!("{from}/{}", file.rfilename), file, &folder.join(&file.rfilename))?;
     }
-    weights::files(construction.path())?;
-    construction.finish(&origin)?;
-    Ok(true)
+    weights::files(folder)?;
+    Ok(())
+}
+
+/// Whether a file is there with the size and the sha256 that the hub lists; never one of which it lists none.
+fn is_whole(file: &Sibling, folder: &Path) -> bool {
+    let (path, Some(listed)) = (folder.join(&file.rfilename), &file.lfs) else { return false };
+    let size = std::fs::metadata(&path).map(|metadata| metadata.len()).ok();
+    size.is_some()
+        && (file.size.is_none() || size == file.size)
+        && files::sha256(&path).is_ok_and(|(_, hash)| format!("{:x}", hash.finalize()) == listed.sha256)
 }
 
 fn download(client: &Client, address: &str, file: &Sibling, path: &Path) -> Result<()> {

@@ -182,6 +182,51 @@ fn what_the_hub_sends_is_held_against_its_list() {
 }
 
 #[test]
+fn what_has_come_whole_is_not_fetched_twice() {
+    const FIRST: &str = "model-1.safetensors";
+    let more = |files: &mut Vec<(String, Vec<u8>)>, list: &mut Value| {
+        let bytes = vec![7; 5000];
+        let listed = json!({"rfilename": FIRST, "size": bytes.len(), "lfs": {"sha256": digest(&bytes)}});
+        list["siblings"].as_array_mut().unwrap().push(listed);
+        files.push((FIRST.to_owned(), bytes));
+    };
+    let broken = || {
+        serve(hub_files(|files, list| {
+            more(files, list);
+            files[2].1[1000] ^= 1;
+        }))
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("tiny");
+    let asked =
+        |server: &Server| server.heads.lock().unwrap().iter().filter(|head| head.contains(FIRST)).count();
+    let kept = folder.path().join(".unfinished-tiny-abc123").join(FIRST);
+    let first = broken();
+    assert!(fetch(&first, &out).is_err() && !out.exists());
+    assert_eq!((asked(&first), std::fs::read(&kept).unwrap().len()), (1, 5000));
+    let second = broken();
+    assert!(fetch(&second, &out).is_err());
+    assert_eq!(asked(&second), 0);
+    // One that is not what the list says is none.
+    std::fs::write(&kept, vec![8; 5000]).unwrap();
+    let third = serve(hub_files(more));
+    assert!(fetch(&third, &out).unwrap());
+    assert_eq!((asked(&third), std::fs::read(out.join(FIRST)).unwrap()), (1, vec![7; 5000]));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn one_process_at_a_time_makes_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("tiny");
+    let construction = construction::Construction::resume(&out, "abc").unwrap();
+    let message = construction::Construction::resume(&out, "abc").err().unwrap().to_string();
+    assert!(message.contains("another process") && message.contains("hint:"), "{message}");
+    construction.discard().unwrap();
+    assert!(construction::Construction::resume(&out, "abc").is_ok());
+}
+
+#[test]
 fn names_that_lead_elsewhere_are_none() {
     for text in ["tiny", "a/b/c", "../b", "a/..", "/b", "a/", "a/b?c", "a/.b"] {
         assert!(text.parse::<Repository>().is_err(), "{text}");
