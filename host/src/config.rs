@@ -28,6 +28,7 @@ pub use instruction::Instruction;
 pub use judge::Judge;
 pub use load::{Loaded, QUICKSTART, Request, load};
 pub use origin::{Origin, Origins};
+pub(crate) use resolved::FLOAT16;
 pub use resolved::{
     Backbone, Device, Dtype, Evaluation, Location, Method, Order, Plugins, Protocol, Reference,
     ReferenceKind, RunConfig, Scheduler, Shape, StackEntry, Task, Training, Trust,

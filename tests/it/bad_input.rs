@@ -49,6 +49,21 @@ macro_rules! check {
 
 const LORA: [&str; 2] = ["--methods", "lora"];
 
+/// Nobody has to wait for the step that it would come up in.
+#[test]
+fn records_that_are_longer_than_the_context() {
+    let long = format!("tasks.grounding.instruction=\"{{question}} {}\"", "what is this ".repeat(100));
+    for more in [&[][..], &["--dry-run"]] {
+        let workspace = workspace(SMALL);
+        let seen = refused(&workspace, &[&["--set", &long], more].concat());
+        assert!(seen.starts_with("exit: 2\n"), "{seen}");
+        for said in ["task grounding: ", "the model's 256 positions", "training record `", " tokens", "hint:"]
+        {
+            assert!(seen.contains(said), "{said}: {seen}");
+        }
+    }
+}
+
 #[test]
 fn an_unknown_key() {
     check!(refused(&small_with("batch_size = 8", "batchsize = 8"), &[]));

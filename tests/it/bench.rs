@@ -57,6 +57,17 @@ fn training_follows_transformers_and_peft() {
 }
 
 #[test]
+fn nothing_is_trained_in_float16_and_answers_are_given_in_it() {
+    let workspace = Workspace::new();
+    let half = ["--dtype", "float16", "--batch-size", "2"];
+    let (code, _, stderr) = bench(&workspace, "train", &[&half[..], &["--method", "lora"]].concat());
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(stderr.contains("nothing is trained in float16") && stderr.contains("bfloat16"), "{stderr}");
+    let answered = report(&workspace, "generate", &[&half[..], &["--max-new-tokens", "2"]].concat());
+    assert_eq!(answered["dtype"], "float16");
+}
+
+#[test]
 fn figures_of_a_training() {
     let workspace = Workspace::new();
     let more = [

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use crate::bench::{self, Request, Setup, Training};
 use crate::cli::model::InputArguments;
 use crate::cli::output::Output;
-use crate::config::{ConfigError, StackEntry};
+use crate::config::{ConfigError, Dtype, FLOAT16, StackEntry};
 use crate::data::bad_input::BadInput;
 
 #[derive(Debug, Args)]
@@ -85,6 +85,11 @@ impl BenchCommand {
     pub(crate) fn run(&self, output: &Output) -> anyhow::Result<ExitCode> {
         let report = match &self.command {
             Which::Train(command) => {
+                if command.common.inputs.dtype == Dtype::Float16 {
+                    return Err(ConfigError::new(format!("--dtype float16: {}", FLOAT16.0))
+                        .hint(FLOAT16.1)
+                        .into());
+                }
                 let mut request = command.common.request(Some(&command.method))?;
                 request.steps = command.steps as usize;
                 request.learning_rate = command.learning_rate;

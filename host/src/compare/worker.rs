@@ -12,6 +12,7 @@ use crate::compare::cell_run::{CellRun, Ended, Progress, scored};
 use crate::compare::clock::{Clock, Lap};
 use crate::compare::content;
 use crate::compare::event::{CellEvent, Line};
+use crate::compare::lengths;
 use crate::compare::message::message;
 use crate::compare::plan::Cell as Planned;
 use crate::compare::protocol::{Checked, FeatureSize, Inputs, Refusal, Reply, Request, Work};
@@ -103,6 +104,9 @@ fn check(
             let inputs = Inputs { datasets: readers(config, shelf), content: content::of(config, parts)? };
             let features = features(config, parts)?;
             let notes = notes(config, parts)?;
+            let positions = parts.backbone.config().text_config.max_position_embeddings as usize;
+            let prompters = world::prompters(config, &parts.backbone, &parts.tokenizer)?;
+            lengths::check(&parts.tasks, &prompters, &config.seeds, config.evaluation.limit, positions)?;
             return Ok(Checked { inputs, features, notes, ..Checked::default() });
         };
         let world = world(config, parts)?;

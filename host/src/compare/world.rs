@@ -318,7 +318,8 @@ mod tests {
             let prompters = prompters(&config, &backbone, &tokenizer)?;
             prompters.iter().map(|prompter| prompter.prompt("what is this", true)).collect()
         };
-        let (usual, changed) = (prompts(&[]).unwrap(), prompts(&["tasks.gqa.template=\"plain\""]).unwrap());
+        let (usual, changed) =
+            (prompts(&[]).unwrap(), prompts(&["tasks.gqa.template=\"vicuna_v1\""]).unwrap());
         assert_ne!(changed[0], usual[0]);
         assert_eq!(changed[1], usual[1]);
         let error = prompts(&["tasks.vizwiz.template=\"alpaca\""]).unwrap_err();

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use crate::config::judge::{Judge, RawJudge};
 use crate::config::raw::{RawConfig, RawMethod, RawOrder, RawReference, RawTask, RawTraining};
 use crate::config::{
-    Backbone, ConfigError, Device, Dtype, Evaluation, Location, Method, Order, Origin, Origins, Plugins,
-    Protocol, Reference, ReferenceKind, RunConfig, Scheduler, Task, Training, Trust,
+    Backbone, ConfigError, Device, Dtype, Evaluation, FLOAT16, Location, Method, Order, Origin, Origins,
+    Plugins, Protocol, Reference, ReferenceKind, RunConfig, Scheduler, Task, Training, Trust,
     instruction::Instruction, nearest, orders,
 };
 use crate::eval::scorer::Scorer;
@@ -136,6 +136,9 @@ impl Resolver<'_> {
         let device = raw.device.as_deref().unwrap_or("auto").parse::<Device>().map_err(|reason| {
             self.fault("backbone.device", reason).hint("devices are `auto`, `cpu`, `cuda` and `cuda:INDEX`")
         })?;
+        if raw.dtype == Some(Dtype::Float16) {
+            return Err(self.fault("backbone.dtype", FLOAT16.0).hint(FLOAT16.1));
+        }
         Ok(Backbone {
             path: self.location("backbone.path", path)?,
             vision_tower: (raw.vision_tower.as_deref())

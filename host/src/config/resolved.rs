@@ -182,6 +182,12 @@ impl From<Device> for String {
     }
 }
 
+/// Why nothing is trained in float16, and what to do.
+pub(crate) const FLOAT16: (&str, &str) = (
+    "nothing is trained in float16: gradients of activations are smaller than its smallest number, and would vanish without a sign of it",
+    "bfloat16 takes the same memory and has float32's range; a GPU without it (V100, T4) needs float32. `model logits` and `bench generate` take float16",
+);
+
 /// Type of the frozen weights and of the computation; trained parameters are always float32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -143,7 +143,7 @@ pub const KEYS: &[Key] = &[
         "backbone.dtype",
         Choice(&["float32", "bfloat16", "float16"]),
         Value("\"float32\""),
-        "Type of the frozen weights and of the computation; trained parameters stay float32.",
+        "Type of the frozen weights and of the computation; trained parameters stay float32. `float16` is refused with the reason: it is for `model logits` and `bench generate`.",
     ),
     key(
         "training.batch_size",

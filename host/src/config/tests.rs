@@ -43,6 +43,13 @@ fn fault_of_set(set: &str) -> String {
 }
 
 #[test]
+fn nothing_is_trained_in_float16() {
+    let found = fault_of_set("backbone.dtype=float16");
+    assert!(found.contains("`backbone.dtype`: nothing is trained in float16"), "{found}");
+    assert!(found.contains("\nhint: bfloat16"), "{found}");
+}
+
+#[test]
 fn faults_name_line_key_and_reason_and_say_what_to_do() {
     for (text, expected) in [
         (

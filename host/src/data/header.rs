@@ -131,6 +131,30 @@ fn jpeg(file: &mut File, start: &[u8]) -> std::io::Result<Size> {
     }
 }
 
+/// Whether a JPEG has its end mark behind its last scan. Decoders fill up what is missing with grey; Pillow calls such a file
+/// truncated. A thumbnail in a segment has an end mark too, so the segments are passed one by one.
+pub(super) fn is_whole_jpeg(bytes: &[u8]) -> bool {
+    let mut at = 2;
+    loop {
+        // Between segments, and within a scan, where a byte FF of the data is followed by 00.
+        let Some(mark) = bytes.get(at..).and_then(|rest| rest.iter().position(|&byte| byte == 0xFF)) else {
+            return false;
+        };
+        at += mark + 1;
+        match bytes.get(at) {
+            None => return false,
+            Some(0xD9) => return true,
+            // Data, a filling byte, a restart: the search goes on behind.
+            Some(0xFF) => {}
+            Some(0x00 | 0x01 | 0xD0..=0xD8) => at += 1,
+            Some(_) => {
+                let Some([high, low]) = bytes.get(at + 1..at + 3) else { return false };
+                at += 1 + usize::from(u16::from_be_bytes([*high, *low]));
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Cursor;
@@ -173,6 +197,18 @@ mod tests {
         let thumbnail = [&b"\xFF\xE1\x7F\xFF"[..], &[0; 0x7FFD]].concat();
         let long = [&jpeg[..2], &thumbnail, &jpeg[2..], b"behind"].concat();
         assert!(checked(&long, false).is_ok());
+    }
+
+    #[test]
+    fn a_jpeg_is_whole_with_its_own_end_mark_and_not_with_that_of_a_thumbnail() {
+        let jpeg = encoded(ImageFormat::Jpeg);
+        assert!(is_whole_jpeg(&jpeg) && is_whole_jpeg(&[&jpeg[..], b"behind"].concat()));
+        let thumbnail = [&jpeg[..2], b"\xFF\xE1\x00\x06\xFF\xD8\xFF\xD9", &jpeg[2..]].concat();
+        assert!(is_whole_jpeg(&thumbnail));
+        for end in 0..jpeg.len() {
+            assert!(!is_whole_jpeg(&jpeg[..end]), "{end}");
+        }
+        assert!(!is_whole_jpeg(&thumbnail[..thumbnail.len() - 2]));
     }
 
     #[test]

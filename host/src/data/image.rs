@@ -7,8 +7,9 @@ use anyhow::{Context, bail, ensure};
 use image::{DynamicImage, ImageFormat, ImageReader, RgbImage};
 use serde::{Deserialize, Serialize};
 
+use crate::data::header::is_whole_jpeg;
 use crate::data::jpeg;
-use crate::data::resize::bicubic;
+use crate::data::resize::{bicubic, bicubic_bordered};
 
 /// What a picture may cost before it is decoded.
 #[derive(Debug, Clone, Copy)]
@@ -89,13 +90,8 @@ impl Transform {
         let size = self.size;
         match self.aspect {
             Aspect::Pad if width != height => {
-                let side = width.max(height);
                 // LLaVA truncates, so the border is the mean colour rounded down.
-                let border = image::Rgb(self.mean.map(|m| (m * 255.0) as u8));
-                let mut square = RgbImage::from_pixel(side, side, border);
-                let at = (i64::from((side - width) / 2), i64::from((side - height) / 2));
-                image::imageops::replace(&mut square, picture, at.0, at.1);
-                bicubic(&square, size, size)
+                bicubic_bordered(picture, self.mean.map(|m| (m * 255.0) as u8), size)
             }
             Aspect::Pad | Aspect::Stretch => bicubic(picture, size, size),
             Aspect::Crop => {
@@ -137,6 +133,9 @@ pub fn decode(bytes: &[u8], name: &str, limits: Limits) -> anyhow::Result<Dynami
             "image `{name}` is {width}x{height} pixels: one side is more than {} times the other\nhint: cut it, or take its records out of the annotation file",
             limits.max_ratio
         );
+    }
+    if bytes.starts_with(b"\xFF\xD8") && !is_whole_jpeg(bytes) {
+        bail!("image `{name}` cannot be decoded: the JPEG is cut off, it has no end mark\n{hint}");
     }
     let mut reader = open()?;
     if reader.format() == Some(ImageFormat::Jpeg) {
@@ -221,8 +220,15 @@ mod tests {
     fn damaged_and_absurd_files_are_named() {
         let whole = png(&RgbImage::new(30, 20));
         assert!(decode(&whole, "a.png", Limits::default()).is_ok());
+        let mut jpeg = Cursor::new(Vec::new());
+        let picture = RgbImage::from_fn(120, 90, |x, y| Rgb([x as u8, y as u8, (x * y) as u8]));
+        picture.write_to(&mut jpeg, ImageFormat::Jpeg).unwrap();
+        let jpeg = jpeg.into_inner();
+        assert!(decode(&jpeg, "a.jpg", Limits::default()).is_ok());
         for (bytes, name) in [
             (&whole[..whole.len() / 2], "half.png"),
+            (&jpeg[..jpeg.len() / 2], "half.jpg"),
+            (&jpeg[..jpeg.len() - 2], "endless.jpg"),
             (b"no picture".as_slice(), "text.png"),
             (&[], "empty.png"),
         ] {

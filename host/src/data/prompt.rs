@@ -24,13 +24,15 @@ pub struct Template {
     pub after_image: Cow<'static, str>,
     pub assistant: Cow<'static, str>,
     pub before_answer: Cow<'static, str>,
-    /// Token that ends an answer.
+    /// Token that ends an answer; of a caption the text that ends it.
     pub end: Cow<'static, str>,
+    /// The sequence is `start image ANSWER end` and nothing else, whatever was asked.
+    pub caption: bool,
 }
 
 impl Template {
     /// One of the built-in templates: `tiny` (the quickstart's backbone), `vicuna_v1` (LLaVA 1.5), `smollm2`
-    /// (ChatML as SmolLM2 was tuned with it), `plain` (captions).
+    /// (ChatML as SmolLM2 was tuned with it), `plain` (captions, as LLaVA's code trains the projector on them: `preprocess_plain`).
     pub fn named(name: &str) -> Result<Template> {
         let template = |name, system, user, after_image, assistant, before_answer| Template {
             name: Cow::Borrowed(name),
@@ -40,7 +42,12 @@ impl Template {
             after_image: Cow::Borrowed(after_image),
             assistant: Cow::Borrowed(assistant),
             before_answer: Cow::Borrowed(before_answer),
-            end: Cow::Borrowed(if name == "smollm2" { "<|im_end|>" } else { "</s>" }),
+            end: Cow::Borrowed(match name {
+                "smollm2" => "<|im_end|>",
+                "plain" => "\n",
+                _ => "</s>",
+            }),
+            caption: name == "plain",
         };
         match name {
             "tiny" => Some(template("tiny", "", "<user>", "", " <assistant>", " ")),
@@ -49,7 +56,7 @@ impl Template {
                 let (user, assistant) = ("\n<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n");
                 Some(template("smollm2", SMOLLM2_SYSTEM, user, "\n", assistant, ""))
             }
-            "plain" => Some(template("plain", "", "", "", "\n", "")),
+            "plain" => Some(template("plain", "", "", "", "", "")),
             _ => None,
         }
         .with_context(|| {
@@ -106,7 +113,12 @@ impl<'a> Prompter<'a> {
             "" => tokenizer.leading()?,
             start => vec![tokenizer.id(start)?],
         };
-        let end = tokenizer.id(&template.end)?;
+        let end = match template.caption {
+            false => tokenizer.id(&template.end)?,
+            true => *tokenizer.encode(&template.end)?.last().with_context(|| {
+                format!("the tokenizer has no token for {:?}, which ends a text of the template `{}`\nhint: use the template that the language model was tuned with", template.end, template.name)
+            })?,
+        };
         let image = tokenizer.token(image_token).with_context(|| {
             format!("the tokenizer has no token with the image token's id {image_token}\nhint: tokenizer.json and config.json must come from the same checkpoint")
         })?;
@@ -120,6 +132,10 @@ impl<'a> Prompter<'a> {
 
     /// The sequence up to where the answer begins. Earlier turns of a conversation stand in the text, each with [`TURN`] behind it.
     pub fn prompt(&self, text: &str, has_image: bool) -> Result<Vec<i64>> {
+        if self.template.caption {
+            self.check_caption(text.matches(TURN).count() / 2 + 1, has_image)?;
+            return self.expanded(self.encode(&self.image, has_image)?);
+        }
         let Template { user, assistant, before_answer, end, .. } = &self.template;
         let mut turns = text.split(TURN);
         let mut opening = self.opening(turns.next().unwrap_or_default(), has_image);
@@ -144,20 +160,30 @@ impl<'a> Prompter<'a> {
         // Of each answer: tokens before it, and after it with its end.
         let mut borders: Vec<(usize, usize)> = Vec::new();
         let mut ids: Vec<i64> = Vec::new();
+        if self.template.caption {
+            self.check_caption(rounds.len(), has_image)?;
+            text = self.image.clone();
+        }
         for (number, Round { prompt, answer }) in rounds.iter().enumerate() {
             match number {
+                _ if self.template.caption => {}
                 0 => text = self.opening(prompt, has_image),
                 _ => text += &format!("{end}{user}{prompt}{assistant}"),
             }
             let before = self.encode(&text, has_image)?;
             text += &format!("{before_answer}{answer}");
+            if self.template.caption {
+                text += end;
+            }
             ids = self.encode(&text, has_image)?;
             // A tokenizer that merges across the border makes one token of the question's end and the answer's start: it is labelled.
             let shared = before.iter().zip(&ids).take_while(|(a, b)| a == b).count();
-            borders.push((shared, ids.len() + 1));
+            borders.push((shared, ids.len() + usize::from(!self.template.caption)));
         }
         ensure!(!borders.is_empty(), "a conversation without a question");
-        ids.push(self.end);
+        if !self.template.caption {
+            ids.push(self.end);
+        }
         let mut labels = vec![IGNORED; ids.len()];
         for (start, end) in borders {
             labels[start..end].copy_from_slice(&ids[start..end]);
@@ -168,6 +194,29 @@ impl<'a> Prompter<'a> {
             labels.splice(place..place, std::iter::repeat_n(IGNORED, added));
         }
         Ok(Example { input_ids: self.expanded(ids)?, labels })
+    }
+
+    /// As many tokens as [`Self::example`] may have at most, without tokenising anything: none is less than a byte, and the mark that
+    /// tokenizers of Llama's kind put in the place of a space has three.
+    pub fn at_most(&self, text: &str, answer: &str) -> usize {
+        let Template { system, user, after_image, assistant, before_answer, end, .. } = &self.template;
+        let turns = text.matches(TURN).count() / 2 + 1;
+        let of_turn =
+            [user, after_image, assistant, before_answer, end].map(|part| part.len()).iter().sum::<usize>();
+        self.image_tokens
+            + self.start.len()
+            + 1
+            + 3 * (text.len() + answer.len() + system.len() + turns * of_turn + 1)
+    }
+
+    fn check_caption(&self, rounds: usize, has_image: bool) -> Result<()> {
+        ensure!(
+            rounds == 1 && has_image,
+            "the template `{}` is for one picture and its caption, and here {}\nhint: use the template that the language model was tuned with",
+            self.template.name,
+            if has_image { format!("are {rounds} questions") } else { "is no picture".to_owned() }
+        );
+        Ok(())
     }
 
     /// The text up to where the first answer begins.
@@ -294,6 +343,52 @@ pub(crate) mod tests {
         );
     }
 
+    /// `preprocess_plain` of LLaVA's train.py at commit 0034661: the question makes way for the picture, the caption and a newline follow,
+    /// both labelled, and nothing comes behind. Ids: transformers on the fixture's tokenizer, text by text as `tokenizer_image_token` does.
+    #[test]
+    fn plain_is_what_llava_trains_its_projector_on() {
+        let tokenizer =
+            Tokenizer::from_bytes(include_bytes!("../../../tests/fixtures/llava/model/tokenizer.json"))
+                .expect("a sound tokenizer");
+        let template = Template::named("plain").expect("known");
+        let prompter = Prompter::new(template, &tokenizer, 418, 3).expect("fits");
+        let caption = [317, 354, 300, 292, 391, 315, 355, 303, 374, 304, 259];
+        let example = prompter.example("Describe.", true, "a dog on the grass").expect("encodes");
+        assert_eq!(example.input_ids, [&[1, 418, 418, 418], &caption[..]].concat());
+        assert_eq!(example.labels, [&[IGNORED; 4], &caption[..]].concat());
+        assert_eq!(prompter.prompt("Describe.", true).expect("encodes"), [1, 418, 418, 418]);
+        assert_eq!(prompter.end_token(), 259);
+        for (text, has_image, said) in [("a", false, "no picture"), ("a\u{1e}b\u{1e}c", true, "2 questions")]
+        {
+            for error in [
+                prompter.example(text, has_image, "x").map(|_| ()),
+                prompter.prompt(text, has_image).map(|_| ()),
+            ] {
+                let error = error.expect_err("refused").to_string();
+                assert!(error.contains(said) && error.contains("hint:"), "{error}");
+            }
+        }
+        let error = Prompter::new(Template::named("plain").expect("known"), &words(), 3, 2).err();
+        assert!(error.expect("no newline").to_string().contains("no token for \"\\n\""));
+    }
+
+    #[test]
+    fn no_sequence_is_longer_than_its_bound() {
+        let tokenizer =
+            Tokenizer::from_bytes(include_bytes!("../../../tests/fixtures/llava/model/tokenizer.json"))
+                .expect("a sound tokenizer");
+        for name in ["vicuna_v1", "plain"] {
+            let template = Template::named(name).expect("known");
+            let prompter = Prompter::new(template, &tokenizer, 418, 16).expect("fits");
+            for (text, answer) in
+                [("", ""), ("what is this?", "a cat"), ("  \u{4e2d}\u{6587} \u{1f600} ~~", "\u{e9}\n\n")]
+            {
+                let found = prompter.example(text, true, answer).expect("encodes").input_ids.len();
+                assert!(found <= prompter.at_most(text, answer), "{name}: {text:?} {answer:?}");
+            }
+        }
+    }
+
     #[test]
     fn a_text_that_names_the_image_token_is_refused() {
         let tokenizer = words();
@@ -316,7 +411,7 @@ pub(crate) mod tests {
     fn an_unknown_template_or_token_is_named() {
         let message = Template::named("alpaca").expect_err("unknown").to_string();
         assert!(message.contains("alpaca") && message.contains("vicuna_v1"), "{message}");
-        let mut template = Template::named("plain").expect("known");
+        let mut template = Template::named("vicuna_v1").expect("known");
         template.end = Cow::Borrowed("<eos>");
         let message = Prompter::new(template, &words(), 3, 2).err().expect("no such token").to_string();
         assert!(message.contains("<eos>"), "{message}");

@@ -92,8 +92,7 @@ impl Task {
                 let answer = record.answers.first().with_context(|| {
                     format!("task {}: training record `{}` has no answer", self.name, record.id)
                 })?;
-                let place = Place { seed, ..self.place(Split::Train, number) };
-                let prompt = self.instruction.prompt(&record, place);
+                let prompt = self.worded(Split::Train, number, &record, seed);
                 let example = prompter.example(&prompt, record.image.is_some(), answer)?;
                 Ok(Sample { example, image: record.image })
             })
@@ -136,6 +135,11 @@ impl Task {
     /// The prompt of a record of a split, as every cell words it.
     pub fn prompt(&self, split: Split, number: usize, record: &Record) -> String {
         self.instruction.prompt(record, self.place(split, number))
+    }
+
+    /// The same as a run's seed draws it.
+    pub fn worded(&self, split: Split, number: usize, record: &Record, seed: u64) -> String {
+        self.instruction.prompt(record, Place { seed, ..self.place(split, number) })
     }
 
     fn place(&self, split: Split, number: usize) -> Place<'_> {

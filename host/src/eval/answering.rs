@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::data::prompt::Prompter;
@@ -71,10 +71,18 @@ impl Engine<'_> {
         seen: &mut dyn FnMut(usize, usize),
     ) -> Result<Vec<Answer>> {
         task.see(self.backbone, questions.iter().filter_map(|question| question.image.as_deref()))?;
+        let positions = self.backbone.config().text_config.max_position_embeddings as usize;
         let prompts: Vec<Prompt> = questions
             .iter()
             .map(|question| {
                 let input_ids = prompter.prompt(&question.prompt, question.image.is_some())?;
+                ensure!(
+                    input_ids.len() <= positions,
+                    "task {}: the prompt of record `{}` has {} tokens, and the model has {positions} positions\nhint: shorten it, or leave the record out",
+                    task.name,
+                    question.id,
+                    input_ids.len()
+                );
                 let image_features =
                     question.image.as_deref().map(|image| task.features(image)).transpose()?;
                 Ok(Prompt { input_ids, image_features })
