@@ -129,6 +129,72 @@ fn a_tower_that_config_json_names_needs_no_option_and_a_merge_is_safetensors() {
     }
 }
 
+/// The parts that are published of LLaVA before its instruction tuning: the language model, the tower, and the projector in a file of its
+/// own.
+fn parts() -> Workspace {
+    let workspace = original(Workspace::new(), true);
+    let llava = workspace.path().join("llava");
+    let mut language = Tensors::new();
+    for number in 1..=2 {
+        let shard = llava.join(format!("pytorch_model-0000{number}-of-00002.bin"));
+        language.extend(weights::load_all(&shard).expect("a shard"));
+        fs::remove_file(shard).expect("removed");
+    }
+    fs::remove_file(llava.join("pytorch_model.bin.index.json")).expect("removed");
+    language.retain(|name, _| !name.contains("mm_projector"));
+    weights::save(&llava.join("model.safetensors"), &language, None).expect("saved");
+    fs::copy(fixture("mm_projector.bin"), llava.join("mm_projector.bin")).expect("copied");
+    workspace
+}
+
+#[test]
+fn llava_before_its_tuning_is_read_from_its_published_parts() {
+    let workspace = parts();
+    let tower = ["--vision-tower", "clip"];
+    let shown = logits(&workspace, "llava", &tower);
+    assert!(shown.starts_with("exit: 0\n"), "{shown}");
+    assert!(distance(&workspace, "pad") < 1e-5, "{}", distance(&workspace, "pad"));
+
+    // A merge keeps the parts, as safetensors.
+    let adapter = fixture("adapter");
+    let merge = ["--quiet", "model", "merge", "--model", "llava", "--out", "merged", "--adapter"];
+    let merge = [&merge[..], &[adapter.to_str().expect("text")], &tower].concat();
+    let shown = workspace.run(&merge);
+    assert!(shown.starts_with("exit: 0\n"), "{shown}");
+    assert!(workspace.path().join("merged/mm_projector.safetensors").is_file());
+    let shown = logits(&workspace, "merged", &tower);
+    assert!(shown.starts_with("exit: 0\n"), "{shown}");
+    assert!(distance(&workspace, "pad") > 0.05, "the adapter does not show");
+
+    // What is missing is named.
+    fs::remove_file(workspace.path().join("llava/mm_projector.bin")).expect("removed");
+    let shown = logits(&workspace, "llava", &tower);
+    assert!(
+        shown.starts_with("exit: 2\n") && shown.contains("missing: multi_modal_projector.linear_1.weight"),
+        "{shown}"
+    );
+    let config = json!({"model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 418});
+    fs::write(workspace.path().join("llava/config.json"), config.to_string()).expect("written");
+    let shown = logits(&workspace, "llava", &tower);
+    assert!(shown.starts_with("exit: 2\n") && shown.contains("language model alone"), "{shown}");
+    assert!(shown.contains("hint: docs/models.md"), "{shown}");
+}
+
+/// `liuhaotian/llava-v1.5-7b` still has the file of its pre-training beside the projector that was tuned.
+#[test]
+fn a_projector_that_was_tuned_counts_and_not_the_file_beside_it() {
+    let workspace = original(Workspace::new(), true);
+    let other: Tensors = weights::load_all(&fixture("mm_projector.bin"))
+        .expect("the fixture")
+        .into_iter()
+        .map(|(name, tensor)| (name, tensor * 0.0))
+        .collect();
+    weights::save(&workspace.path().join("llava/mm_projector.safetensors"), &other, None).expect("saved");
+    let shown = logits(&workspace, "llava", &["--vision-tower", "clip"]);
+    assert!(shown.starts_with("exit: 0\n"), "{shown}");
+    assert!(distance(&workspace, "pad") < 1e-5, "{}", distance(&workspace, "pad"));
+}
+
 #[test]
 fn a_comparison_takes_the_tower_from_its_configuration_and_keeps_its_hash() {
     let config = SMALL

@@ -25,6 +25,9 @@ def write(model, folder):
     tensors[name] = tensors[name].t().contiguous().t()
     tensors["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.arange(4.0)
     folder.mkdir(parents=True, exist_ok=True)
+    # As the pre-training of the projector leaves it, beside nothing but config.json.
+    projector = {name: tensor for name, tensor in tensors.items() if ".mm_projector." in name}
+    torch.save(projector, folder.parent / "mm_projector.bin")
     names = sorted(tensors)
     index = {}
     for number, part in enumerate([names[::2], names[1::2]], 1):

@@ -7,9 +7,13 @@ use tch::{Device, Kind};
 
 use super::backbone::Backbone;
 use super::config::ModelConfig;
+use super::layout::canonical;
 use super::original::{Original, is_original};
 use super::tokenizer::Tokenizer;
 use super::weights;
+
+/// The file that LLaVA's pre-training writes, without its ending.
+const PROJECTOR: &str = "mm_projector";
 
 /// A checkpoint whose configuration was read.
 pub struct Checkpoint {
@@ -35,6 +39,11 @@ impl Checkpoint {
         let path = folder.join("config.json");
         let text = std::fs::read_to_string(&path).ok();
         let value = text.and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
+        ensure!(
+            value.as_ref().and_then(|value| value.get("model_type")?.as_str()) != Some("llama"),
+            "{} is that of a language model alone, without vision tower and projector\nhint: docs/models.md says how LLaVA before its instruction tuning is put together: config.json and {PROJECTOR}.bin of LLaVA's pre-training go into this folder",
+            path.display()
+        );
         if let Some(value) = value.filter(is_original) {
             let original = Original::parse(&value).with_context(|| path.display().to_string())?;
             let tower = original.tower(folder, vision_tower)?;
@@ -65,8 +74,24 @@ impl Checkpoint {
     }
 
     /// The files of weights; those of a separate tower are not among them.
+    ///
+    /// In LLaVA's own layout the projector may have a file to itself, as its pre-training writes it. Checkpoints that were tuned later keep
+    /// that file too: it counts only where the others have no projector.
     pub(super) fn weights(&self) -> Result<Vec<PathBuf>> {
-        weights::files(&self.folder)
+        let mut files = weights::files(&self.folder)?;
+        let own = ["safetensors", "bin"].map(|end| self.folder.join(format!("{PROJECTOR}.{end}")));
+        let Some(own) = own.into_iter().find(|path| path.is_file()) else { return Ok(files) };
+        if self.separate.is_none() || files.contains(&own) {
+            return Ok(files);
+        }
+        for path in &files {
+            let has = |(name, _): &(String, _)| canonical(name).starts_with("multi_modal_projector.");
+            if weights::shapes(path)?.iter().any(has) {
+                return Ok(files);
+            }
+        }
+        files.push(own);
+        Ok(files)
     }
 
     fn tower_weights(&self) -> Result<Vec<PathBuf>> {
