@@ -66,7 +66,7 @@ impl PeftAdapter {
         let (mut tensors, mut exceptions, mut faults) = (Tensors::new(), BTreeMap::new(), Vec::new());
         for (written, tensor) in weights::load_all(path)? {
             let name = written.strip_prefix(ROOT).with_context(|| {
-                format!("{}: tensor `{written}` does not begin with `{ROOT}`", path.display())
+                format!("{}: tensor `{written}` does not begin with `{ROOT}`\nhint: {SAVED}", path.display())
             })?;
             let tensor = sound(&tensor, &written, path)?;
             let (site, part) = split(name);
@@ -88,7 +88,7 @@ impl PeftAdapter {
             }
             ensure!(
                 tensors.insert((site, part), tensor).is_none(),
-                "{}: two names of one tensor, the second is `{written}`",
+                "{}: two names of one tensor, the second is `{written}`\nhint: the file is none that save_pretrained wrote",
                 path.display()
             );
         }
@@ -109,7 +109,7 @@ impl PeftAdapter {
                 let tensor = sound(&tensor, &written, path)?;
                 ensure!(
                     tensors.insert((site, part), tensor).is_none(),
-                    "{}: `{written}` is among the adapter's own tensors too",
+                    "{}: `{written}` is among the adapter's own tensors too\nhint: leave one of the two",
                     path.display()
                 );
             }
@@ -265,7 +265,7 @@ impl PeftAdapter {
                     let (rank, alpha) = self.scale(site);
                     ensure!(
                         a.dim() == 2 && b.dim() == 2 && a.size()[0] == rank && b.size()[1] == rank,
-                        "the adapter at `{site}`: {:?} and {:?} are no pair of rank {rank}",
+                        "the adapter at `{site}`: {:?} and {:?} are no pair of rank {rank}\nhint: the adapter's file is not whole",
                         a.size(),
                         b.size()
                     );
@@ -276,7 +276,9 @@ impl PeftAdapter {
                 "weight" | "bias" if site.starts_with(PROJECTOR) => {
                     changes.insert(format!("{site}.{part}"), Change::Replace(tensor.shallow_clone()));
                 }
-                _ => bail!("the adapter's tensor `{site}.{part}` is none of LoRA's or the projector's"),
+                _ => bail!(
+                    "the adapter's tensor `{site}.{part}` is none of LoRA's or the projector's\nhint: adapters of linears alone are read, and a projector trained beside them"
+                ),
             }
         }
         Ok(changes)
@@ -350,7 +352,12 @@ fn files_of(folder: &Path) -> Result<Vec<PathBuf>> {
 /// A stored tensor as float32.
 fn sound(tensor: &Tensor, written: &str, path: &Path) -> Result<Tensor> {
     let place = || format!("{}: tensor `{written}`", path.display());
-    ensure!(tensor.is_floating_point(), "{} is of {:?}, not of floating point", place(), tensor.kind());
+    ensure!(
+        tensor.is_floating_point(),
+        "{} is of {:?}, not of floating point\nhint: {SAVED}",
+        place(),
+        tensor.kind()
+    );
     let tensor = tensor.f_to_kind(Kind::Float)?;
     ensure!(
         weights::is_finite(&tensor)?,
@@ -384,7 +391,7 @@ fn entry_of<'s>(entries: &[&'s StackEntry], site: &str) -> Result<&'s StackEntry
     match (entries, of_site().collect::<Vec<_>>().as_slice()) {
         ([one], _) | (_, [one]) => Ok(one),
         _ => bail!(
-            "which entry of the stack has `{site}` is not known: not one names it in target_modules alone"
+            "which entry of the stack has `{site}` is not known: not one names it in target_modules alone\nhint: give each its own target_modules"
         ),
     }
 }

@@ -45,7 +45,10 @@ impl LoraConfig {
     pub(super) fn parse(text: &str) -> Result<LoraConfig> {
         let mut keys: Map<String, Value> = serde_json::from_str(text)?;
         let kind = keys.remove("peft_type").unwrap_or_default();
-        ensure!(kind == "LORA", "an adapter of the kind {kind}, and only LORA is read");
+        ensure!(
+            kind == "LORA",
+            "an adapter of the kind {kind}, and only LORA is read\nhint: let the program that trained it merge it into its model"
+        );
         if let Some(init) = keys.remove("init_lora_weights") {
             let leaves_the_base = init.is_boolean() || init.is_null() || init == "gaussian";
             ensure!(
@@ -68,9 +71,15 @@ impl LoraConfig {
         }
         let config: LoraConfig = serde_json::from_value(Value::Object(read))?;
         let ranks = config.rank_pattern.values().chain([&config.r]);
-        ensure!(ranks.into_iter().all(|&rank| rank >= 1), "a rank below 1: there is no such adapter");
+        ensure!(
+            ranks.into_iter().all(|&rank| rank >= 1),
+            "a rank below 1: there is no such adapter\nhint: `r` and the tensors must come from the same save_pretrained"
+        );
         let alphas = config.alpha_pattern.values().chain([&config.lora_alpha]);
-        ensure!(alphas.into_iter().all(|alpha| alpha.is_finite()), "`lora_alpha` is not finite");
+        ensure!(
+            alphas.into_iter().all(|alpha| alpha.is_finite()),
+            "`lora_alpha` is not finite\nhint: the file is damaged"
+        );
         let patterns = config.rank_pattern.keys().chain(config.alpha_pattern.keys());
         for pattern in patterns {
             let is_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '.';
