@@ -18,7 +18,7 @@ impl FileRecords {
         let record = |conversation: &Conversation| {
             let [(question, answer)] = &conversation.rounds[..] else {
                 bail!(
-                    "record `{}` has {} rounds\nhint: tasks of CoIN have one question and one answer a record",
+                    "record `{}` has {} rounds\nhint: a task has one question and one answer a record; take this one out of the file",
                     conversation.id,
                     conversation.rounds.len()
                 );

@@ -245,6 +245,7 @@ impl ModelCommand {
                 environment::check_device(config.device)?;
                 let device = world::device(config.device);
                 pretrain(&config, device, &command.out, &|line| output.note(line))?;
+                output.note(&format!("model: {}", command.out.display()));
             }
             Which::Logits(command) => {
                 let loaded = command.inputs.inputs()?.load().map_err(BadInput::from)?;

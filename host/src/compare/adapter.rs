@@ -16,7 +16,7 @@ use crate::train::peft::PeftAdapter;
 pub fn of_stage(stage: &Path) -> Result<PeftAdapter> {
     let stage = stage
         .canonicalize()
-        .with_context(|| format!("{} cannot be read\nhint: {STAGES}", stage.display()))?;
+        .with_context(|| format!("{} cannot be read\nhint: {STAGES}{}", stage.display(), beside(stage)))?;
     let place = || format!("{} is no stage of a run\nhint: {STAGES}", stage.display());
     let above = |levels: usize| stage.ancestors().nth(levels);
     let (method, run) = above(4).zip(above(6)).with_context(place)?;
@@ -35,3 +35,15 @@ pub fn of_stage(stage: &Path) -> Result<PeftAdapter> {
 }
 
 const STAGES: &str = "a run keeps them in cells/METHOD/ORDER/SEED/stages, by number";
+
+/// The stages that there are.
+fn beside(stage: &Path) -> String {
+    let entries = stage.parent().and_then(|folder| std::fs::read_dir(folder).ok());
+    let names = entries.into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let mut numbers: Vec<u64> = names.filter_map(|name| name.to_str()?.parse().ok()).collect();
+    numbers.sort_unstable();
+    match (numbers.first(), numbers.last()) {
+        (Some(first), Some(last)) => format!("; here {first} to {last}, in the order of the tasks"),
+        _ => String::new(),
+    }
+}

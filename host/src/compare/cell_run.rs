@@ -32,6 +32,9 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(20);
 /// They are taken so seldom that at most one part in so many of the time goes to them: those of a large model are gigabytes.
 const CHECKPOINT_SHARE: u32 = 50;
 
+/// However long the last one took: a disk may have stalled.
+const CHECKPOINT_AT_LATEST: Duration = Duration::from_secs(15 * 60);
+
 /// What a cell has measured so far; kept in its checkpoint.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -187,7 +190,7 @@ impl CellRun<'_> {
                 }
             }
             (self.emit)(CellEvent::Step { step: report.step + 1, of: report.of, loss: report.task_loss });
-            if saved.elapsed() >= every.max(took * CHECKPOINT_SHARE) {
+            if saved.elapsed() >= every.max((took * CHECKPOINT_SHARE).min(CHECKPOINT_AT_LATEST)) {
                 trained(&mut progress.cost, clock.lap());
                 saved = Instant::now();
                 self.checkpoint(stage, Some(&running), progress, metrics)?;

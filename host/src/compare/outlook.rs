@@ -68,6 +68,8 @@ pub struct Outlook {
     pub folded_bytes: f64,
     /// Of the pictures whose questions are answered together.
     pub held_feature_bytes: f64,
+    /// Keys and values of a batch that is answered.
+    pub cache_bytes: f64,
     pub disk_bytes: f64,
     /// Of one picture's features, and of those of all items, where each has a picture of its own; 0 where they are not kept.
     pub feature_bytes: f64,
@@ -110,6 +112,7 @@ pub fn of(config: &RunConfig, operations_per_second: Option<f64>) -> Option<Outl
     let per_second = operations_per_second.unwrap_or(OPERATIONS);
     let layer_bytes = element * (12.0 * sizes.width + 4.0 * sizes.inner);
     let kept = trainable * 4.0;
+    let cached = 2.0 * (model.text_config.key_value_heads() * model.text_config.head_dim()) as f64;
     let feature_bytes = entry_bytes(&model, element as u64) as f64;
     let pictures: f64 =
         tasks.iter().map(|task| (task.train.min(task.steps * task.rows_per_step) + task.test) as f64).sum();
@@ -123,6 +126,7 @@ pub fn of(config: &RunConfig, operations_per_second: Option<f64>) -> Option<Outl
         optimizer_bytes: 16.0 * trainable,
         activation_bytes: config.training.batch_size as f64 * tokens * sizes.layers * layer_bytes,
         folded_bytes: if config.evaluation.strict { 0.0 } else { element * sizes.language },
+        cache_bytes: config.evaluation.batch_size as f64 * tokens * sizes.layers * element * cached,
         held_feature_bytes: feature_bytes * pictures.min(ANSWERED_TOGETHER as f64),
         // Each stage's tensors, and one checkpoint with moments and the one that replaces it.
         disk_bytes: (cells * tasks.len() as f64 + references) * kept
@@ -167,6 +171,8 @@ fn model(config: &RunConfig) -> Option<ModelConfig> {
 
 fn task(config: &RunConfig, name: &str) -> Option<TaskOutlook> {
     let task = config.task(name)?;
+    // Stand-ins have another size.
+    let Location::Folder(_) = task.root else { return None };
     let (_, train, test) =
         SIZES.iter().find(|(known, _, _)| task.dataset == format!("coin-datasets/{known}"))?;
     let rows_per_step = config.training.batch_size * config.training.accumulate_of(Some(task));
@@ -286,7 +292,7 @@ impl fmt::Display for Outlook {
         )?;
         writeln!(
             f,
-            "  memory: {} in training = {} weights + {} for {} trained parameters + {} activations",
+            "  memory: {} in training = {} weights + {} for {} trained parameters + {} activations, picture features not counted",
             bytes(self.weight_bytes + self.optimizer_bytes + self.activation_bytes),
             bytes(self.weight_bytes),
             bytes(self.optimizer_bytes),
@@ -295,9 +301,16 @@ impl fmt::Display for Outlook {
         )?;
         writeln!(
             f,
-            "          {} in answering = the same weights and parameters + {} weights with adapters folded in + {} picture features",
-            bytes(self.weight_bytes + self.optimizer_bytes + self.folded_bytes + self.held_feature_bytes),
+            "          {} in answering = the same weights and parameters + {} weights with adapters folded in + {} keys and values + {} picture features",
+            bytes(
+                self.weight_bytes
+                    + self.optimizer_bytes
+                    + self.folded_bytes
+                    + self.cache_bytes
+                    + self.held_feature_bytes
+            ),
             bytes(self.folded_bytes),
+            bytes(self.cache_bytes),
             bytes(self.held_feature_bytes)
         )?;
         if self.all_feature_bytes > 0.0 {

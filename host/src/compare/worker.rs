@@ -43,6 +43,10 @@ pub fn serve(requests: impl BufRead, mut replies: impl Write) -> Result<()> {
     // Ctrl-C in a terminal reaches workers too, and their parent is the one to end them; a second one ends this process at once.
     Stop::on_signals()?;
     tch::set_num_threads(config.training.threads as i32);
+    if !world::device(config.backbone.device).is_cuda() {
+        // Workers share the processor; beside a GPU it has nothing else to do than decode pictures.
+        rayon::ThreadPoolBuilder::new().num_threads(config.training.threads).build_global()?;
+    }
     Breadcrumb::create(&breadcrumb)?.install();
     let mut shelf = PluginCache::new(&config.plugins);
     let mut parts: Option<Parts> = None;
@@ -354,6 +358,7 @@ fn zero_shot(
             |done, of| emit(CellEvent::Answered { stage: None, task: task.name.clone(), done, of });
         let answers = engine.answer(task, prompter, &Frozen, &mut answered)?;
         answering::write(&folder.join("predictions").join(format!("{}.jsonl", task.name)), &answers)?;
+        task.rest();
         let test = task.questions(evaluation.limit)?;
         // Answers and questions of days are not lost for a training record that cannot be read.
         let blind = blind(task).unwrap_or_else(|error| {

@@ -16,13 +16,15 @@ use crate::data::resize::{bicubic, bicubic_bordered};
 pub struct Limits {
     /// The longest side taken, in pixels.
     pub max_side: u32,
+    /// Width times height: an encoder can promise many in few bytes.
+    pub max_pixels: u64,
     /// How many times longer than the other one a side may be: resized by its short side, a thread of pixels fills the memory.
     pub max_ratio: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { max_side: 16_384, max_ratio: 200 }
+        Limits { max_side: 16_384, max_pixels: 1 << 26, max_ratio: 200 }
     }
 }
 
@@ -128,6 +130,12 @@ pub fn decode(bytes: &[u8], name: &str, limits: Limits) -> anyhow::Result<Dynami
             limits.max_side
         );
     }
+    if u64::from(width) * u64::from(height) > limits.max_pixels {
+        bail!(
+            "image `{name}` is {width}x{height} pixels: at most {} are taken\nhint: scale it down once, before the run",
+            limits.max_pixels
+        );
+    }
     if width.max(height) / width.min(height) > limits.max_ratio {
         bail!(
             "image `{name}` is {width}x{height} pixels: one side is more than {} times the other\nhint: cut it, or take its records out of the annotation file",
@@ -162,7 +170,7 @@ pub fn read(path: &Path, limits: Limits) -> anyhow::Result<RgbImage> {
     let bytes = std::fs::read(path).with_context(|| {
         format!("image `{}` cannot be read\nhint: is the dataset's root right?", path.display())
     })?;
-    Ok(decode(&bytes, &path.display().to_string(), limits)?.to_rgb8())
+    Ok(decode(&bytes, &path.display().to_string(), limits)?.into_rgb8())
 }
 
 #[cfg(test)]

@@ -212,7 +212,11 @@ impl ModelConfig {
     /// Reads and checks a `config.json`.
     pub fn read(path: &Path) -> Result<ModelConfig> {
         let text = std::fs::read_to_string(path).with_context(|| {
-            format!("{} cannot be read\nhint: a backbone is a folder with config.json, tokenizer.json and safetensors files", path.display())
+            let hint = match path.parent().is_some_and(Path::is_dir) {
+                true => "a backbone is a folder with config.json, tokenizer.json and safetensors files",
+                false => "there is no such folder; `coin-host model fetch` makes one (smollm2, or hf:OWNER/NAME from a hub), and docs/models.md says how each is called",
+            };
+            format!("{} cannot be read\nhint: {hint}", path.display())
         })?;
         ModelConfig::parse(&text).with_context(|| path.display().to_string())
     }

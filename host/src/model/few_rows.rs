@@ -17,7 +17,8 @@ const WORTH: usize = 1 << 17;
 /// A number of the result is the same to the last bit whatever the other rows are, how many there are, and how many threads share the
 /// work.
 pub(super) fn product(input: &Tensor, weight: &Tensor) -> Result<Option<Tensor>, TchError> {
-    let (out, width) = weight.size2()?;
+    // Another shape is libtorch's to judge.
+    let [out, width] = weight.size()[..] else { return Ok(None) };
     let (rows, mut shape) = (input.numel() / width.max(1) as usize, input.size());
     let fits = shape.last() == Some(&width) && (1..=ROWS).contains(&rows) && out > 0;
     let recorded = (input.requires_grad() || weight.requires_grad()) && is_recording();

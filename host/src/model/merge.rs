@@ -122,6 +122,9 @@ pub(crate) fn rewrite(sources: &[PathBuf], changes: &Changes, folder: &Path) -> 
     Ok(())
 }
 
+/// Faults that are listed; the others are counted.
+const SHOWN: usize = 8;
+
 fn check(changes: &Changes, shapes: &[(String, Vec<i64>)]) -> Result<()> {
     let known: BTreeMap<String, &Vec<i64>> =
         shapes.iter().map(|(written, shape)| (canonical(written), shape)).collect();
@@ -138,6 +141,11 @@ fn check(changes: &Changes, shapes: &[(String, Vec<i64>)]) -> Result<()> {
     }
     if faults.is_empty() {
         return Ok(());
+    }
+    let more = faults.len().saturating_sub(SHOWN);
+    faults.truncate(SHOWN);
+    if more > 0 {
+        faults.push(format!("and {more} more"));
     }
     bail!(
         "the adapter does not fit the checkpoint:\n  {}\nhint: name the checkpoint that it was trained on",

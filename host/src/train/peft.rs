@@ -317,7 +317,7 @@ impl PeftAdapter {
             let ((r, alpha), (own_r, own_alpha)) = (self.scale(site), own.scale(site));
             ensure!(
                 (r, alpha) == (own_r, own_alpha),
-                "the adapter has r = {r} and lora_alpha = {alpha}, the method r = {own_r} and lora_alpha = {own_alpha}, at `{site}`\nhint: give the method the adapter's values"
+                "the adapter has r = {r} and lora_alpha = {alpha}, the method r = {own_r} and lora_alpha = {own_alpha}, at `{site}`\nhint: give the method the adapter's values, r = {r} and lora_alpha = {alpha} (`--set r={r} --set lora_alpha={alpha}` for bench)"
             );
         }
         own.expect(self)?;

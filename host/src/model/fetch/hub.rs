@@ -138,7 +138,8 @@ pub(super) fn fetch(
                 "what has come is kept in {}: the same command goes on with it",
                 construction.path().display()
             )),
-            false => construction.discard()?,
+            // What went wrong before is what is to be told.
+            false => drop(construction.discard()),
         }
         return Err(error);
     }

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 const HARMLESS: &[&str] = &[
     "auto_mapping",
     "base_model_name_or_path",
+    "eva_config",
     "exclude_modules",
     "inference_mode",
     "layers_pattern",
@@ -50,7 +51,9 @@ impl LoraConfig {
             "an adapter of the kind {kind}, and only LORA is read\nhint: let the program that trained it merge it into its model"
         );
         if let Some(init) = keys.remove("init_lora_weights") {
-            let leaves_the_base = init.is_boolean() || init.is_null() || init == "gaussian";
+            let named = ["gaussian", "eva", "orthogonal"];
+            let leaves_the_base =
+                init.is_boolean() || init.is_null() || named.iter().any(|name| init == *name);
             ensure!(
                 leaves_the_base,
                 "`init_lora_weights` is {init}, which changes the weights under the adapter as well\nhint: let peft write it as plain LoRA: save_pretrained(.., path_initial_model_for_weight_conversion=..)"
