@@ -32,15 +32,13 @@ fn losses(report: &Value) -> Vec<f64> {
     report["losses"].as_array().expect("a list").iter().map(|loss| loss.as_f64().expect("a number")).collect()
 }
 
-const R4: [&str; 4] = ["--set", "r=4", "--set", "lora_alpha=8"];
-
 #[test]
 fn training_follows_transformers_and_peft() {
     let workspace = Workspace::new();
     let adapter = fixture("adapter");
     let adapter = adapter.to_str().expect("text");
     let arguments = ["--method", "lora", "--steps", "20", "--batch-size", "4", "--learning-rate", "1e-3"];
-    let more = [&arguments[..], &R4, &["--adapter", adapter, "--out", "trained"]].concat();
+    let more = [&arguments[..], &["--adapter", adapter, "--out", "trained"]].concat();
     let found = losses(&report(&workspace, "train", &more));
     let text = std::fs::read_to_string(fixture("losses.json")).expect("the fixture");
     let expected: Vec<f64> = serde_json::from_str(&text).expect("numbers");
@@ -51,9 +49,14 @@ fn training_follows_transformers_and_peft() {
     // What was written goes on where it ended.
     let trained = workspace.path().join("trained");
     let trained = trained.to_str().expect("text");
-    let more = [&["--steps", "1", "--batch-size", "4"][..], &R4, &["--adapter", trained]].concat();
+    let more = ["--steps", "1", "--batch-size", "4", "--adapter", trained];
     let next = losses(&report(&workspace, "train", &more))[0];
     assert!(next < expected[18], "{next}");
+    // What answers is LoRA with the adapter's own rank and modules.
+    let plain = report(&workspace, "generate", &["--batch-size", "3"]);
+    let adapted = report(&workspace, "generate", &["--batch-size", "3", "--adapter", trained]);
+    assert_eq!((&plain["method"], &adapted["method"]), (&Value::Null, &Value::from("lora")));
+    assert_ne!(plain["answers"], adapted["answers"]);
 }
 
 #[test]
@@ -127,7 +130,7 @@ fn what_cannot_be_measured_is_refused() {
     let place = workspace.path().to_str().expect("text").to_owned();
     std::fs::write(workspace.path().join("kept"), "x").expect("written");
     let cases: [(&[&str], i32, &str); 8] = [
-        (&["--adapter", adapter, "--batch-size", "2"], 2, "the adapter has r = 4"),
+        (&["--adapter", adapter, "--batch-size", "2", "--set", "r=16"], 2, "the adapter has r = 4"),
         (&["--batch-size", "2", "--out", &place], 2, "is there already and holds something else"),
         (
             &["--batch-size", "2", "--method", "moelora", "--out", "none"],

@@ -88,6 +88,26 @@ fn logits_are_those_of_transformers() {
     assert!(distance(&together, "crop") < 1e-5, "{}", distance(&together, "crop"));
 }
 
+/// As far from float32 as transformers' own, on average.
+#[test]
+fn logits_in_bfloat16_are_as_good_as_those_of_transformers() {
+    let workspace = copied();
+    let found = logits(&workspace, &["--dtype", "bfloat16"]);
+    let load = |name: &str| weights::load_all(&fixture(name)).expect("the fixture");
+    let (expected, theirs) = (load("expected.safetensors"), load("expected-bfloat16.safetensors"));
+    let mut distances = [0.0f64; 2];
+    for (name, theirs) in &theirs {
+        let expected = &expected[&format!("crop.{name}")];
+        let count = expected.size()[0];
+        let ours = found[name].narrow(0, found[name].size()[0] - count, count);
+        for (sum, logits) in distances.iter_mut().zip([&ours, theirs]) {
+            *sum += (logits.to_kind(Kind::Float) - expected).abs().mean(Kind::Double).double_value(&[]);
+        }
+    }
+    let [ours, theirs] = distances;
+    assert!(theirs > 0.0 && ours < 1.2 * theirs, "{ours}, of transformers {theirs}");
+}
+
 fn loaded(aspect: Aspect) -> Loaded {
     let (model, data, images) = (fixture("model"), fixture("data.json"), fixture("images"));
     let inputs = Inputs {

@@ -2,6 +2,7 @@
 //! with tch, alone and with another strategy; interrupted and gone on with; with layers computed twice. The plugins are those shipped
 //! and those in `tests/sketches`.
 
+mod context;
 mod formula;
 mod interruption;
 mod methods;

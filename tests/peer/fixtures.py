@@ -1,5 +1,6 @@
 """Writes tests/fixtures/llava anew: a small checkpoint, conversations, and what transformers and Pillow make of them."""
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -24,6 +25,7 @@ def main():
     records = llava.records(FOLDER)
     expected = {}
     answers = {}
+    rounded, expected_rounded = copy.deepcopy(model).to(torch.bfloat16), {}
     for aspect in ["crop", "pad"]:
         for record in records:
             ids, logits = llava.logits(model, processor, record, FOLDER, pad=aspect == "pad")
@@ -33,7 +35,11 @@ def main():
             answers.setdefault(aspect, {})[record["id"]] = llava.answer(
                 model, processor, record, FOLDER, pad=aspect == "pad"
             )
+    for record in records:
+        logits = llava.logits(rounded, processor, record, FOLDER)[1]
+        expected_rounded[f"{record['id']}.logits"] = logits[-12:].contiguous()
     save_file(expected, FOLDER / "expected.safetensors")
+    save_file(expected_rounded, FOLDER / "expected-bfloat16.safetensors")
     (FOLDER / "answers.json").write_text(json.dumps(answers, indent=1) + "\n")
     # Tasks have one round a record.
     single = [record for record in records if len(record["conversations"]) == 2]

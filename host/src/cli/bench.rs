@@ -10,6 +10,7 @@ use crate::cli::model::InputArguments;
 use crate::cli::output::Output;
 use crate::config::{ConfigError, Dtype, FLOAT16, StackEntry};
 use crate::data::bad_input::BadInput;
+use crate::train::peft::{LORA, PeftAdapter};
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchCommand {
@@ -49,7 +50,7 @@ struct Train {
 struct Generate {
     #[command(flatten)]
     common: Common,
-    /// A method's plugin [default: the checkpoint answers as it is]
+    /// A method's plugin [default: lora with --adapter, else the checkpoint answers as it is]
     #[arg(long, value_name = "PLUGIN")]
     method: Option<String>,
     /// Longest answer
@@ -67,7 +68,7 @@ struct Common {
     /// A key of the method: `r=128`
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Start from this LoRA adapter, in PEFT's format
+    /// Start from this LoRA adapter, in PEFT's format, with its rank and modules
     #[arg(long, value_name = "FOLDER")]
     adapter: Option<PathBuf>,
     /// Records in a batch
@@ -116,15 +117,20 @@ impl BenchCommand {
 
 impl Common {
     fn request(&self, method: Option<&str>) -> anyhow::Result<Request<'_>> {
-        if method.is_none() && (self.adapter.is_some() || !self.set.is_empty()) {
-            return Err(ConfigError::new("--adapter and --set belong to a method, and none is named")
+        let method = method.or(self.adapter.as_ref().map(|_| LORA));
+        if method.is_none() && !self.set.is_empty() {
+            return Err(ConfigError::new("--set belongs to a method, and none is named")
                 .hint("for example `--method lora`")
                 .into());
         }
+        let keys = match &self.adapter {
+            Some(folder) if method == Some(LORA) => PeftAdapter::read(folder).map_err(BadInput::from)?.keys(),
+            _ => toml::Table::new(),
+        };
         Ok(Request {
             inputs: self.inputs.inputs()?,
             dtype: self.inputs.dtype,
-            method: method.map(|plugin| entry(plugin, &self.set)).transpose()?,
+            method: method.map(|plugin| entry(plugin, keys, &self.set)).transpose()?,
             plugin_dirs: self.plugin_dir.clone(),
             batch_size: usize::from(self.batch_size),
             steps: 1,
@@ -137,9 +143,8 @@ impl Common {
     }
 }
 
-/// A stack's entry with the keys of `--set`.
-fn entry(plugin: &str, set: &[String]) -> Result<StackEntry, ConfigError> {
-    let mut config = toml::Table::new();
+/// A stack's entry with these keys and, above them, those of `--set`.
+fn entry(plugin: &str, mut config: toml::Table, set: &[String]) -> Result<StackEntry, ConfigError> {
     for text in set {
         let fault = || {
             ConfigError::new(format!("--set {text}: expected KEY=VALUE")).hint("for example `--set r=128`")
@@ -161,10 +166,13 @@ mod tests {
     #[test]
     fn keys_of_a_method_are_toml_or_text() {
         let set = ["r=128", "target_modules=[\"q_proj\"]", "word = plain text"].map(String::from);
-        let entry = entry("lora", &set).unwrap();
+        let adapter =
+            toml::Table::from_iter([("r", 4), ("lora_alpha", 8)].map(|(k, v)| (k.into(), v.into())));
+        let entry = entry("lora", adapter, &set).unwrap();
         assert_eq!(entry.config["r"].as_integer(), Some(128));
         assert_eq!(entry.config["target_modules"].as_array().map(Vec::len), Some(1));
         assert_eq!(entry.config["word"].as_str(), Some(" plain text"));
-        assert!(super::entry("lora", &[String::from("r")]).is_err());
+        assert_eq!(entry.config["lora_alpha"].as_integer(), Some(8));
+        assert!(super::entry("lora", toml::Table::new(), &[String::from("r")]).is_err());
     }
 }

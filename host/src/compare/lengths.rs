@@ -5,7 +5,9 @@ use coin_plugin_api::Split;
 
 use crate::data::prompt::Prompter;
 use crate::data::task::Task;
+use crate::model::{ModelInput, Padding, Phase, Row};
 use crate::report::format::count;
+use crate::train::cell::Cell;
 
 /// Records that are named; the others are counted.
 const SHOWN: usize = 5;
@@ -14,14 +16,16 @@ const SHOWN: usize = 5;
 /// are tokenised: most are short enough by their bytes alone.
 ///
 /// # Errors
-/// Records that do not fit into `positions`.
+/// Records that do not fit into what `soft` tokens of a method leave of `positions`.
 pub(super) fn check(
     tasks: &[Task],
     prompters: &[Prompter],
     seeds: &[u64],
     limit: Option<usize>,
     positions: usize,
+    soft: usize,
 ) -> Result<()> {
+    let room = positions.saturating_sub(soft);
     for (task, prompter) in tasks.iter().zip(prompters) {
         let mut long: Vec<String> = Vec::new();
         let mut found = 0;
@@ -38,7 +42,7 @@ pub(super) fn check(
                 let mut longest = 0;
                 for &seed in seeds {
                     let prompt = task.worded(split, number, &record, seed);
-                    if prompter.at_most(&prompt, answer) <= positions {
+                    if prompter.at_most(&prompt, answer) <= room {
                         continue;
                     }
                     let tokens = match split {
@@ -49,7 +53,7 @@ pub(super) fn check(
                         .with_context(|| format!("task {}: {name} record `{}`", task.name, record.id))?;
                     longest = longest.max(tokens.len());
                 }
-                if longest > positions {
+                if longest > room {
                     found += 1;
                     if long.len() < SHOWN {
                         long.push(format!("{name} record `{}` has {longest} tokens", record.id));
@@ -61,15 +65,30 @@ pub(super) fn check(
         }
         ensure!(
             found == 0,
-            "task {}: {} {} not fit the model's {positions} positions: {}{}\nhint: shorten them or take them out of the annotation files, or choose a model with a longer context",
+            "task {}: {} {} not fit {}: {}{}\nhint: shorten them or take them out of the annotation files, or choose a model with a longer context",
             task.name,
             count(found as f64),
             if found == 1 { "record does" } else { "records do" },
+            match soft {
+                0 => format!("the model's {positions} positions"),
+                _ => format!("beside {soft} soft tokens into the model's {positions} positions"),
+            },
             long.join(", "),
             if found > long.len() { ", .." } else { "" }
         );
     }
     Ok(())
+}
+
+/// Soft tokens that a method puts into a prompt. One that cannot tell before it has begun is asked again in every pass.
+pub(super) fn soft_tokens(cell: &Cell) -> Result<usize> {
+    let backbone = cell.world.backbone;
+    let pad = cell.world.pad_token();
+    let row = Row { input_ids: &[pad], image_features: None };
+    let image_token = backbone.config().image_token_index;
+    let input = ModelInput::batch(&[row], Padding::Left, image_token, pad, backbone.device())?;
+    let prefixed = cell.answering(0, None, |hook| backbone.with_prefix(&input, Phase::Prefill, hook, pad));
+    Ok(prefixed.ok().flatten().map_or(0, |(input, _)| input.input_ids.size()[1] as usize - 1))
 }
 
 #[cfg(test)]
@@ -128,21 +147,21 @@ mod tests {
         }
     }
 
-    fn checked(train: &[usize], test: &[usize], limit: Option<usize>) -> Result<()> {
+    fn checked(train: &[usize], test: &[usize], limit: Option<usize>, soft: usize) -> Result<()> {
         let (_, tokenizer) = Backbone::builtin_tiny(Device::Cpu, Kind::Float).unwrap();
         let prompter = Prompter::new(Template::named("tiny").unwrap(), &tokenizer, 4, 16).unwrap();
         let source = Box::new(Made([train.to_vec(), test.to_vec()]));
         let pictures = Pictures { root: PathBuf::new(), transform: Transform::tiny(), blank: false };
         let instruction = Instruction::new(&crate::config::Instruction::original());
         let task = Task::new("gqa".into(), Metric::ExactMatch, 4, source, instruction, pictures);
-        check(&[task], &[prompter], &[0, 1], limit, 100)
+        check(&[task], &[prompter], &[0, 1], limit, 100, soft)
     }
 
     /// Of 100 positions the template takes three tokens of a prompt, and answer and end four more of an example.
     #[test]
     fn what_fits_to_the_last_position_is_taken_and_what_does_not_is_named() {
-        checked(&[1, 93], &[97], None).unwrap();
-        let error = checked(&[94, 1, 200], &[98], None).unwrap_err().to_string();
+        checked(&[1, 93], &[97], None, 0).unwrap();
+        let error = checked(&[94, 1, 200], &[98], None, 0).unwrap_err().to_string();
         for said in [
             "task gqa: 3 records",
             "100 positions",
@@ -153,8 +172,11 @@ mod tests {
         ] {
             assert!(error.contains(said), "{said}: {error}");
         }
-        checked(&[1], &[1, 98], Some(1)).unwrap();
-        let error = checked(&[200; 9], &[1], None).unwrap_err().to_string();
+        checked(&[1], &[1, 98], Some(1), 0).unwrap();
+        checked(&[1, 88], &[92], None, 5).unwrap();
+        let error = checked(&[1, 89], &[92], None, 5).unwrap_err().to_string();
+        assert!(error.contains("1 record does not fit beside 5 soft tokens into the model's 100"), "{error}");
+        let error = checked(&[200; 9], &[1], None, 0).unwrap_err().to_string();
         assert!(
             error.contains("9 records") && error.contains("`train-4`") && !error.contains("`train-5`"),
             "{error}"

@@ -110,14 +110,21 @@ fn check(
             let notes = notes(config, parts)?;
             let positions = parts.backbone.config().text_config.max_position_embeddings as usize;
             let prompters = world::prompters(config, &parts.backbone, &parts.tokenizer)?;
-            lengths::check(&parts.tasks, &prompters, &config.seeds, config.evaluation.limit, positions)?;
+            let (tasks, limit) = (&parts.tasks, config.evaluation.limit);
+            lengths::check(tasks, &prompters, &config.seeds, limit, positions, 0)?;
             return Ok(Checked { inputs, features, notes, ..Checked::default() });
         };
         let world = world(config, parts)?;
         let reference = config.references.iter().find(|reference| reference.method == name);
         let recipe = config.method(name).map(Recipe::of_method).or(reference.map(Recipe::of_reference));
         let recipe = recipe.with_context(|| format!("no method is named `{name}`"))?;
-        recipe.build(&world, shelf, 0, stages_in_order(config))?;
+        let (cell, _) = recipe.build(&world, shelf, 0, stages_in_order(config))?;
+        let soft = lengths::soft_tokens(&cell)?;
+        if soft > 0 {
+            let positions = parts.backbone.config().text_config.max_position_embeddings as usize;
+            let limit = config.evaluation.limit;
+            lengths::check(world.tasks, &world.prompters, &config.seeds, limit, positions, soft)?;
+        }
         let plugins = vec![(name.to_string(), uses(config, shelf, recipe.stack))];
         let notes = recipe.stack.iter().filter_map(|entry| shelf.note(&entry.plugin)).collect();
         Ok(Checked { plugins, notes, ..Checked::default() })

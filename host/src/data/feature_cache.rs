@@ -1,20 +1,22 @@
 //! Vision features of a frozen tower on disk, between runs: one file for the picture's bytes, the tower that saw it and how it was prepared.
 //!
 //! A file holds what was computed to the last bit and its sha256: one that is damaged or cut is computed again. What cannot be written is
-//! left out. Nothing else is in the folder, which may be removed at any time.
+//! left out. Each version of the program has a folder of its own in the cache's, since it may compute in another way; where there is no
+//! room left, those of other versions go. Nothing else is in the folder, which may be removed at any time.
+
+mod room;
+mod tower;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use sha2::{Digest as _, Sha256};
 use tch::{Device, Kind, Tensor};
 
 use crate::data::image::Transform;
-use crate::doctor::{gpu, machine};
 use crate::files;
 use crate::model::{Backbone, weights};
 
@@ -25,12 +27,12 @@ const TAG: (&str, &str) = (
 );
 const FEATURES: &str = "features";
 const DIGEST: usize = 32;
-/// A file that is being written is younger.
-const FORGOTTEN: Duration = Duration::from_secs(3600);
 
 /// A folder of features of one tower on one kind of machine; others may lie in it too.
 pub struct FeatureCache {
     folder: PathBuf,
+    /// Of this version of the program, in that folder.
+    own: String,
     /// Begins the hash that names a file.
     tower: Sha256,
     kind: Kind,
@@ -51,12 +53,16 @@ impl FeatureCache {
                 folder.display()
             )
         };
+        let program = tower::program()?;
+        let own = program[..room::NAMED].to_string();
+        room::used(&folder.join(&own));
         Ok(FeatureCache {
-            tower: tower(backbone)?,
+            tower: tower::tower(backbone, &program)?,
+            own,
             kind: backbone.kind(),
             device: backbone.device(),
             most,
-            held: AtomicU64::new(held(folder).with_context(place)?),
+            held: AtomicU64::new(room::held(folder).with_context(place)?),
             folder: folder.to_owned(),
         })
     }
@@ -75,7 +81,7 @@ impl FeatureCache {
     }
 
     fn path(&self, key: &str) -> PathBuf {
-        self.folder.join(&key[..2]).join(key)
+        self.folder.join(&self.own).join(&key[..2]).join(key)
     }
 
     /// The features `[N, d_v]` under a name, if they are there and sound.
@@ -101,11 +107,14 @@ impl FeatureCache {
         let size = (DIGEST + stored.len()) as u64;
         let path = self.path(key);
         let folder = path.parent().unwrap_or(&self.folder);
-        if self.held().saturating_add(size) > self.most {
-            return Ok(());
+        while self.held().saturating_add(size) > self.most {
+            if !self.is_tagged() || !room::give_way(&self.folder, &self.own)? {
+                return Ok(());
+            }
+            self.held.store(room::held(&self.folder)?, Ordering::Relaxed);
         }
         std::fs::create_dir_all(folder)?;
-        if !self.folder.join(TAG.0).is_file() {
+        if !self.is_tagged() {
             files::replace(&self.folder.join(TAG.0), TAG.1.as_bytes())?;
         }
         let mut file = files::temporary(folder)?;
@@ -115,76 +124,16 @@ impl FeatureCache {
         self.held.fetch_add(size, Ordering::Relaxed);
         Ok(())
     }
+
+    /// Whether the folder is one that a cache was made in, so that what has a version's name there is one.
+    fn is_tagged(&self) -> bool {
+        std::fs::read(self.folder.join(TAG.0)).is_ok_and(|found| found == TAG.1.as_bytes())
+    }
 }
 
 /// Bytes of the features of one picture.
 pub fn entry_bytes(config: &crate::model::ModelConfig, element: u64) -> u64 {
     (config.image_tokens() * config.image_feature_size()) as u64 * element
-}
-
-/// Environment variables by which the libraries choose among their kernels.
-const SETTINGS: [&str; 6] = [
-    "ATEN_CPU_CAPABILITY",
-    "MKL_CBWR",
-    "MKL_ENABLE_INSTRUCTIONS",
-    "ONEDNN_MAX_CPU_ISA",
-    "NVIDIA_TF32_OVERRIDE",
-    "CUBLAS_WORKSPACE_CONFIG",
-];
-
-/// The sha256 of this program: another one may decode, resize or compute in another way.
-fn program() -> Result<String> {
-    // The file under that name may be another one by now.
-    let running = Path::new("/proc/self/exe");
-    let path = if running.exists() { running.to_path_buf() } else { std::env::current_exe()? };
-    let (_, hash) = files::sha256(&path).with_context(|| format!("{} cannot be read", path.display()))?;
-    Ok(format!("{:x}", hash.finalize()))
-}
-
-/// All that decides what a tower computes, to the last bit: its weights and shape, the program, the machine, the libraries and the
-/// threads.
-fn tower(backbone: &Backbone) -> Result<Sha256> {
-    let config = backbone.config();
-    let (libtorch, processor) = (machine::libtorch(), machine::processor());
-    let mut hash = Sha256::new();
-    hash.update(serde_json::to_vec(&(
-        (program()?, libtorch.version, libtorch.built_with, processor.name, processor.features),
-        SETTINGS.map(|name| std::env::var(name).ok()),
-        (tch::get_num_threads(), format!("{:?}", backbone.device()), format!("{:?}", backbone.kind())),
-        (&config.vision_config, config.vision_feature_layer, config.vision_feature_select_strategy),
-        config.projector_scale_factor,
-    ))?);
-    if backbone.device().is_cuda() {
-        // Another GPU rounds in another way.
-        hash.update(serde_json::to_vec(&gpu::gpus().models)?);
-    }
-    for (name, tensor) in backbone.parameters().iter().filter(|(name, _)| name.starts_with("vision_tower.")) {
-        hash.update(weights::serialized(&BTreeMap::from([(name.clone(), tensor.shallow_clone())]))?);
-    }
-    Ok(hash)
-}
-
-/// Bytes below a folder. What a process that was killed left unfinished is removed.
-fn held(folder: &Path) -> std::io::Result<u64> {
-    let mut bytes = 0;
-    if !folder.exists() {
-        return Ok(bytes);
-    }
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        // Another process may have moved it meanwhile.
-        let Ok(metadata) = entry.metadata() else { continue };
-        if metadata.is_dir() {
-            bytes += held(&entry.path())?;
-        } else if files::is_unfinished(&entry.path())
-            && metadata.modified().is_ok_and(|then| then.elapsed().is_ok_and(|age| age > FORGOTTEN))
-        {
-            let _gone_already = std::fs::remove_file(entry.path());
-        } else {
-            bytes += metadata.len();
-        }
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -279,5 +228,43 @@ mod tests {
         full.write(&key(&full, b"b"), &features());
         assert!(full.read(&key(&full, b"a")).is_some() && full.read(&key(&full, b"b")).is_none());
         assert_eq!(full.held(), cache.held() + TAG.1.len() as u64);
+    }
+    #[test]
+    fn features_of_other_versions_give_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cache, _) = opened(folder.path(), 1 << 20);
+        let key =
+            |cache: &FeatureCache, picture: &[u8]| cache.key(picture, &Transform::tiny(), false).unwrap();
+        cache.write(&key(&cache, b"a"), &features());
+        let one = cache.held();
+        let other = |name: &str, hours: u64| {
+            let path = folder.path().join(name).join("00");
+            std::fs::create_dir_all(&path).unwrap();
+            std::fs::write(path.join("entry"), vec![0; 2 * one as usize]).unwrap();
+            let then = std::time::SystemTime::now() - std::time::Duration::from_secs(3600 * hours);
+            let version = path.parent().unwrap();
+            std::fs::File::open(version).unwrap().set_modified(then).unwrap();
+            version.to_path_buf()
+        };
+        let (newer, older) = (other("0123456789abcdef", 1), other("fedcba9876543210", 2));
+        // Whatever else a person put there stays.
+        let (foreign, named) = (other("0123456789abcdeg", 3), other("pictures", 4));
+        let (full, _) = opened(folder.path(), 8 * one + TAG.1.len() as u64 + 10);
+        full.write(&key(&full, b"b"), &features());
+        assert!(!older.exists() && newer.exists(), "the one that was used longest ago");
+        assert!(full.read(&key(&full, b"a")).is_some() && full.read(&key(&full, b"b")).is_some());
+        assert_eq!(full.held(), 8 * one + TAG.1.len() as u64);
+        full.write(&key(&full, b"c"), &features());
+        assert!(!newer.exists() && full.read(&key(&full, b"c")).is_some());
+        for name in [b"d", b"e", b"f"] {
+            full.write(&key(&full, name), &features());
+        }
+        assert!(full.read(&key(&full, b"d")).is_some() && full.read(&key(&full, b"f")).is_none());
+        assert!(foreign.exists() && named.exists());
+        std::fs::remove_file(folder.path().join(TAG.0)).unwrap();
+        let unknown = other("0123456789abcdef", 1);
+        let (full, _) = opened(folder.path(), 1);
+        full.write(&key(&full, b"g"), &features());
+        assert!(unknown.exists(), "a folder that no cache was made in");
     }
 }

@@ -22,7 +22,7 @@ use crate::train::parameters::HOST;
 use config::LoraConfig;
 
 /// The plugin whose tensors these are.
-const LORA: &str = "lora";
+pub const LORA: &str = "lora";
 const ROOT: &str = "base_model.model.";
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
@@ -116,6 +116,22 @@ impl PeftAdapter {
         }
         let LoraConfig { r, lora_alpha, lora_dropout, .. } = config;
         Ok(PeftAdapter { r, lora_alpha, lora_dropout, exceptions, tensors })
+    }
+
+    /// The keys of a `lora` stack entry that has just these tensors.
+    pub fn keys(&self) -> toml::Table {
+        let modules: BTreeSet<&str> = self
+            .tensors
+            .keys()
+            .filter(|(_, part)| part == A)
+            .map(|(site, _)| site.rsplit('.').next().unwrap_or(site))
+            .collect();
+        let modules = modules.into_iter().map(toml::Value::from).collect();
+        toml::Table::from_iter([
+            (String::from("r"), self.r.into()),
+            (String::from("lora_alpha"), self.lora_alpha.into()),
+            (String::from("target_modules"), toml::Value::Array(modules)),
+        ])
     }
 
     /// The sha256 of the files of a folder, by their names.
