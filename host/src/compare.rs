@@ -12,7 +12,6 @@ pub mod estimate;
 pub mod event;
 pub mod gather;
 pub mod handover;
-mod lengths;
 pub mod manifest;
 pub mod memory;
 pub mod merged;

@@ -8,6 +8,7 @@ pub mod header;
 pub mod image;
 pub mod instruction;
 mod jpeg;
+pub mod lengths;
 pub mod manifest;
 pub mod pictures;
 pub mod preprocessor;

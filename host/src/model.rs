@@ -42,7 +42,7 @@ pub use config::ModelConfig;
 pub use finite::ensure_finite;
 pub use floats::filled;
 pub use generation::{Beginning, GenerationConfig, Prompt, generate};
-pub use input::{Images, ModelInput, Padding, Row};
+pub use input::{Images, ModelInput, Padding};
 pub use prefix::{Prefix, Shift};
 pub use segments::Segments;
 pub use site::{Frozen, LinearHook, Part, Pass, Phase, Site, product};

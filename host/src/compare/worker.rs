@@ -12,7 +12,6 @@ use crate::compare::cell_run::{CellRun, Ended, Progress, scored};
 use crate::compare::clock::{Clock, Lap};
 use crate::compare::content;
 use crate::compare::event::{CellEvent, Line};
-use crate::compare::lengths;
 use crate::compare::message::message;
 use crate::compare::plan::Cell as Planned;
 use crate::compare::protocol::{Checked, FeatureSize, Inputs, Refusal, Reply, Request, Work};
@@ -22,6 +21,7 @@ use crate::compare::test_records;
 use crate::compare::world::{self, Parts, PluginCache, feature_folder};
 use crate::config::{Location, RunConfig, StackEntry, Task as Configured};
 use crate::data::feature_cache::entry_bytes;
+use crate::data::lengths;
 use crate::data::task::Task;
 use crate::eval::answering::{self, Answer, Engine};
 use crate::eval::blind::{Blind, Seen};
@@ -118,13 +118,7 @@ fn check(
         let reference = config.references.iter().find(|reference| reference.method == name);
         let recipe = config.method(name).map(Recipe::of_method).or(reference.map(Recipe::of_reference));
         let recipe = recipe.with_context(|| format!("no method is named `{name}`"))?;
-        let (cell, _) = recipe.build(&world, shelf, 0, stages_in_order(config))?;
-        let soft = lengths::soft_tokens(&cell)?;
-        if soft > 0 {
-            let positions = parts.backbone.config().text_config.max_position_embeddings as usize;
-            let limit = config.evaluation.limit;
-            lengths::check(world.tasks, &world.prompters, &config.seeds, limit, positions, soft)?;
-        }
+        recipe.build(&world, shelf, 0, stages_in_order(config))?;
         let plugins = vec![(name.to_string(), uses(config, shelf, recipe.stack))];
         let notes = recipe.stack.iter().filter_map(|entry| shelf.note(&entry.plugin)).collect();
         Ok(Checked { plugins, notes, ..Checked::default() })

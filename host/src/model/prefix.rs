@@ -32,6 +32,11 @@ pub struct Shift {
 }
 
 impl Shift {
+    /// Soft columns of a row.
+    pub fn width(&self) -> usize {
+        self.width as usize
+    }
+
     /// The new place of a token, both as `row * columns + column`.
     pub fn token(&self, token: i64) -> i64 {
         let (row, column) = (token / self.columns, token % self.columns);

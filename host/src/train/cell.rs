@@ -10,6 +10,7 @@ use tch::{Kind, Tensor};
 
 use crate::config::{RunConfig, StackEntry};
 use crate::data::collate::TrainingBatch;
+use crate::data::lengths;
 use crate::data::prompt::Prompter;
 use crate::data::task::{Sample, Task};
 use crate::model::{Backbone, Tokenizer};
@@ -86,6 +87,8 @@ pub struct Cell<'a> {
     pub granted: RefCell<BTreeMap<(usize, Need), u64>>,
     /// What entries asked for and were not granted, whatever they made of the refusal.
     pub refused: RefCell<BTreeSet<(usize, Need)>>,
+    /// The most soft tokens that records were held against.
+    soft: Slot<usize>,
     samples: RefCell<BTreeMap<u64, Rc<Sample>>>,
 }
 
@@ -130,8 +133,23 @@ impl<'a> Cell<'a> {
             metrics: RefCell::new(Vec::new()),
             extra_rows: Slot::new(0),
             refused: RefCell::new(BTreeSet::new()),
+            soft: Slot::new(0),
             samples: RefCell::new(BTreeMap::new()),
         })
+    }
+
+    /// Holds the records of all tasks, in the words of this cell's seed, against the positions that so many soft tokens leave.
+    ///
+    /// # Errors
+    /// Records that do not fit.
+    pub(super) fn check_soft_tokens(&self, count: usize) -> Result<()> {
+        if count > self.soft.get() {
+            let World { config, backbone, tasks, ref prompters, .. } = *self.world;
+            let positions = backbone.config().text_config.max_position_embeddings as usize;
+            lengths::check(tasks, prompters, &[self.seed], config.evaluation.limit, positions, count)?;
+            self.soft.set(count);
+        }
+        Ok(())
     }
 
     /// Finds the adapter of each site anew, after tensors were registered.

@@ -114,11 +114,11 @@ pub(super) struct Widened {
 pub(super) fn soft_tokens(batch: &TrainingBatch, hook: &CellHook) -> Result<Option<Widened>> {
     let world = hook.cell.world;
     let found = world.backbone.with_prefix(&batch.input, Phase::Train, hook, world.pad_token())?;
-    Ok(found.map(|(input, shift)| {
-        let positions = batch.positions.iter().map(|&token| shift.token(token)).collect();
-        hook.services.shifted(shift.clone());
-        Widened { input, shift, positions }
-    }))
+    let Some((input, shift)) = found else { return Ok(None) };
+    hook.cell.check_soft_tokens(shift.width())?;
+    let positions = batch.positions.iter().map(|&token| shift.token(token)).collect();
+    hook.services.shifted(shift.clone());
+    Ok(Some(Widened { input, shift, positions }))
 }
 
 /// Masters are float32; passes compute in the type of the backbone.

@@ -1,13 +1,12 @@
-//! Sequences that are longer than the model's context: found before the first step, all of them, by task and record.
+//! Sequences that are longer than the model's context: found before the first step, all of them, by task and record. Where a method puts
+//! soft tokens into them, in its first step.
 
 use anyhow::{Context, Result, ensure};
 use coin_plugin_api::Split;
 
 use crate::data::prompt::Prompter;
 use crate::data::task::Task;
-use crate::model::{ModelInput, Padding, Phase, Row};
 use crate::report::format::count;
-use crate::train::cell::Cell;
 
 /// Records that are named; the others are counted.
 const SHOWN: usize = 5;
@@ -17,7 +16,7 @@ const SHOWN: usize = 5;
 ///
 /// # Errors
 /// Records that do not fit into what `soft` tokens of a method leave of `positions`.
-pub(super) fn check(
+pub fn check(
     tasks: &[Task],
     prompters: &[Prompter],
     seeds: &[u64],
@@ -78,17 +77,6 @@ pub(super) fn check(
         );
     }
     Ok(())
-}
-
-/// Soft tokens that a method puts into a prompt. One that cannot tell before it has begun is asked again in every pass.
-pub(super) fn soft_tokens(cell: &Cell) -> Result<usize> {
-    let backbone = cell.world.backbone;
-    let pad = cell.world.pad_token();
-    let row = Row { input_ids: &[pad], image_features: None };
-    let image_token = backbone.config().image_token_index;
-    let input = ModelInput::batch(&[row], Padding::Left, image_token, pad, backbone.device())?;
-    let prefixed = cell.answering(0, None, |hook| backbone.with_prefix(&input, Phase::Prefill, hook, pad));
-    Ok(prefixed.ok().flatten().map_or(0, |(input, _)| input.input_ids.size()[1] as usize - 1))
 }
 
 #[cfg(test)]
