@@ -24,7 +24,6 @@ pub mod progress;
 pub mod protocol;
 mod recipe;
 pub mod run;
-pub mod stop;
 pub mod sums;
 mod test_records;
 pub mod work_units;

@@ -24,6 +24,7 @@ mod moelora;
 mod original;
 mod plugin_check;
 mod precision;
+mod pretrain;
 mod protocol;
 mod published;
 mod resume;

@@ -11,11 +11,11 @@ use crate::compare::arguments::CompareArguments;
 use crate::compare::outlook::{self, Outlook};
 use crate::compare::plan::Plan;
 use crate::compare::protocol::Refusal;
-use crate::compare::stop::Stop;
 use crate::compare::{self, Refused};
 use crate::config::{self, Location, Origins, Request, RunConfig, plugin_key};
 use crate::report::results::Results;
 use crate::report::tables;
+use crate::stop::Stop;
 
 /// What `--dry-run --json` prints.
 #[derive(Serialize)]

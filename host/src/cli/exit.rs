@@ -6,11 +6,11 @@ use std::process::ExitCode;
 use crate::cli::output::Output;
 use crate::compare::Refused;
 use crate::compare::message::message;
-use crate::compare::stop::{EXIT_CODE, Stopped};
 use crate::config::ConfigError;
 use crate::data::bad_input::BadInput;
 use crate::eval::file::FileError;
 use crate::plugin::PluginError;
+use crate::stop::{EXIT_CODE, Stopped};
 
 const RUN_FAILED: u8 = 1;
 const BAD_CONFIG: u8 = 2;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
@@ -15,9 +16,13 @@ use crate::data::bad_input::BadInput;
 use crate::data::image::Aspect;
 use crate::eval::logits::{self, Inputs};
 use crate::model::{Backbone, fetch, merge};
+use crate::stop::Stop;
 use crate::train::peft::PeftAdapter;
 use crate::train::pretrain::config::PretrainConfig;
-use crate::train::pretrain::pretrain;
+use crate::train::pretrain::{Watch, pretrain};
+
+/// What a slow machine loses of a pre-training at most when it is killed; asked to stop, it loses nothing.
+const CHECKPOINT_AFTER: Duration = Duration::from_secs(10 * 60);
 
 #[derive(Debug, Args)]
 pub(crate) struct ModelCommand {
@@ -244,7 +249,10 @@ impl ModelCommand {
                 let config = PretrainConfig::read(&command.config, &command.set).map_err(BadInput::from)?;
                 environment::check_device(config.device)?;
                 let device = world::device(config.device);
-                pretrain(&config, device, &command.out, &|line| output.note(line))?;
+                let note = |line: &str| output.note(line);
+                let stop = Stop::on_signals()?;
+                let watch = Watch { note: &note, stop: &stop, checkpoint_after: CHECKPOINT_AFTER };
+                pretrain(&config, device, &command.out, &watch)?;
                 output.note(&format!("model: {}", command.out.display()));
             }
             Which::Logits(command) => {

@@ -10,9 +10,9 @@ use crate::cli::output::Output;
 use crate::cli::plugin::Search;
 use crate::compare::arguments::CompareArguments;
 use crate::compare::message::message;
-use crate::compare::stop::Stop;
 use crate::config::ConfigError;
 use crate::data::bad_input::BadInput;
+use crate::stop::Stop;
 use crate::verification::{self, Part, Verification};
 
 #[derive(Debug, Args)]

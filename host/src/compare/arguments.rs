@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::compare::stop::Stop;
 use crate::config::RunConfig;
+use crate::stop::Stop;
 
 /// A comparison to run.
 #[derive(Debug, Clone)]

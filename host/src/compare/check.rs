@@ -9,9 +9,9 @@ use crate::compare::arguments::CompareArguments;
 use crate::compare::environment;
 use crate::compare::process::{Message, Worker};
 use crate::compare::protocol::{self, FeatureSize, Inputs, Refusal, Reply, Request};
-use crate::compare::stop::{Stop, Stopped};
 use crate::config::RunConfig;
 use crate::report::results::PluginUse;
+use crate::stop::{Stop, Stopped};
 
 /// How long a worker may be silent before it is taken to hang; `COIN_HOST_HANG_SECONDS` sets another time.
 const HANG: Duration = Duration::from_secs(900);

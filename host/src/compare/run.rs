@@ -18,13 +18,13 @@ use crate::compare::plan::{Cell, Plan};
 use crate::compare::process::{Message, Worker};
 use crate::compare::progress::Progress;
 use crate::compare::protocol::{Reply, Work};
-use crate::compare::stop::{LOOK, Stop, Stopped};
 use crate::compare::sums;
 use crate::compare::work_units;
 use crate::compare::world;
 use crate::config::{Location, ReferenceKind, RunConfig};
 use crate::files;
 use crate::report::results::FILE_NAME;
+use crate::stop::{LOOK, Stop, Stopped};
 
 /// Between two looks at silent workers.
 const WATCH: Duration = Duration::from_secs(1);

@@ -16,7 +16,6 @@ use crate::compare::message::message;
 use crate::compare::plan::Cell as Planned;
 use crate::compare::protocol::{Checked, FeatureSize, Inputs, Refusal, Reply, Request, Work};
 use crate::compare::recipe::Recipe;
-use crate::compare::stop::Stop;
 use crate::compare::test_records;
 use crate::compare::world::{self, Parts, PluginCache, feature_folder};
 use crate::config::{Location, RunConfig, StackEntry, Task as Configured};
@@ -31,6 +30,7 @@ use crate::ops::set_compute_device;
 use crate::plugin::breadcrumb::Breadcrumb;
 use crate::plugin::{Plugin, PluginError, capability};
 use crate::report::results::{CellResult, PluginUse, References, Status};
+use crate::stop::Stop;
 use crate::train::cell::World;
 
 /// Serves requests until there are no more.

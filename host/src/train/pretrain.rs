@@ -10,12 +10,13 @@ pub mod config;
 pub mod held_out;
 pub mod objective;
 pub mod origin;
+pub mod pace;
 pub mod samples;
 
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
@@ -27,6 +28,7 @@ use crate::data::prompt::{Prompter, Template};
 use crate::files;
 use crate::model::merge::{self, Change, Changes};
 use crate::model::{Backbone, ModelConfig, Tokenizer, weights};
+use crate::stop::{Stop, Stopped};
 use crate::train::optimizer::{AdamW, Group};
 use crate::train::schedule::Scheduler;
 use checkpoint::Progress;
@@ -34,6 +36,7 @@ use config::{PretrainConfig, Stage};
 use held_out::HeldOut;
 use objective::Learner;
 use origin::Origin;
+use pace::{Pace, Recent};
 use samples::{Batches, Source};
 
 /// What says how pictures are prepared.
@@ -41,13 +44,24 @@ const PREPARATION: [&str; 2] = ["preprocessor_config.json", "processor_config.js
 /// Names of the stages, in their order.
 const STAGES: [&str; 2] = ["vision", "alignment"];
 
+/// How a run is watched while it goes on; nothing of it changes what is learnt.
+pub struct Watch<'a> {
+    /// Hears how far it is, a line at a time.
+    pub note: &'a dyn Fn(&str),
+    /// Ends it after a step, with a checkpoint.
+    pub stop: &'a Stop,
+    /// Longest time from one checkpoint to the step before the next, whatever `checkpoint_every` says.
+    pub checkpoint_after: Duration,
+}
+
 /// Trains on `device`, or goes on from the checkpoint in `out`; in the end `out` holds the weights, configuration, tokenizer and
 /// preparation of pictures of a backbone, and `log.jsonl`. Weights that began at random are stored as float16, others each in the type
-/// that the model's own are stored in. `report` is given each line of the log.
+/// that the model's own are stored in.
 ///
 /// # Errors
-/// Before the first step: what the backbone will need and the model has not; a checkpoint that began with something else.
-pub fn pretrain(config: &PretrainConfig, device: Device, out: &Path, report: &dyn Fn(&str)) -> Result<()> {
+/// Before the first step: what the backbone will need and the model has not; a checkpoint that began with something else. [`Stopped`], if
+/// that was asked for.
+pub fn pretrain(config: &PretrainConfig, device: Device, out: &Path, watch: &Watch) -> Result<()> {
     let copies = Copies::of(config, out).map_err(BadInput::from)?;
     let sources = if config.projector_only { weights::files(&config.model)? } else { Vec::new() };
     let mut inputs = copies.paths(&config.model);
@@ -85,10 +99,11 @@ pub fn pretrain(config: &PretrainConfig, device: Device, out: &Path, report: &dy
     if let Some(saved) = &saved {
         learner.restore(&saved.weights)?;
     }
+    let is_resumed = saved.is_some();
     let start = saved.as_ref().map_or(Progress { stage: 0, step: 0 }, |saved| saved.progress);
     let mut moments = saved.map(|saved| saved.optimizer).filter(|moments| !moments.is_empty());
     let held_out = HeldOut::new(&source, config.held_out)?;
-    let log = Log::open(out, report)?;
+    let log = Log { path: out.join("log.jsonl") };
     for (index, name) in STAGES.iter().enumerate().skip(start.stage) {
         let stage = if index == 0 { config.vision.as_ref() } else { Some(&config.alignment) };
         let Some(stage) = stage else { continue };
@@ -97,9 +112,13 @@ pub fn pretrain(config: &PretrainConfig, device: Device, out: &Path, report: &dy
             optimizer.import(&tensors, start.step as u64)?;
         }
         let first = if index == start.stage { start.step } else { 0 };
+        (watch.note)(&beginning(name, stage, first, is_resumed && index == start.stage));
+        if watch.stop.is_asked() && first < stage.steps {
+            return Err(Stopped::at_step(first, stage.steps, name).into());
+        }
         let batches = Batches { stage: index as u64, first, steps: stage.steps, size: stage.batch_size };
-        let clock = Instant::now();
-        let mut recent = Recent::default();
+        let (clock, mut saved) = (Instant::now(), Instant::now());
+        let (mut recent, mut pace) = (Recent::default(), Pace::new(name, stage.steps));
         samples::ahead(&source, batches, |step, batch| {
             let loss = if index == 0 { learner.words(&batch)? } else { learner.answers(&batch)? };
             optimizer.zero_gradients()?;
@@ -112,19 +131,33 @@ pub fn pretrain(config: &PretrainConfig, device: Device, out: &Path, report: &dy
                 optimizer.non_finite(8)?
             );
             optimizer.step(&gradients, Scheduler::Cosine.factor(step, stage.steps, stage.warmup_ratio))?;
-            recent.add(loss.f_double_value(&[])?);
+            let loss = loss.f_double_value(&[])?;
+            recent.add(loss);
             let done = step + 1;
+            if let Some(line) = pace.step(done, loss, clock.elapsed()) {
+                (watch.note)(&line);
+            }
             if done % 50 == 0 || done == stage.steps {
                 log.line(json!({"stage": name, "step": done, "loss": rounded(recent.take()),
                     "seconds": rounded(clock.elapsed().as_secs_f64())}))?;
             }
             if done % config.evaluate_every == 0 || done == stage.steps {
                 let line = if index == 0 { held_out.words(&learner)? } else { held_out.answers(&learner)? };
+                (watch.note)(&format!("{name}: step {done}, right of what is held out: {} %", line["all"]));
                 log.line(json!({"stage": name, "step": done, "held_out": line}))?;
             }
-            if done % config.checkpoint_every == 0 && done < stage.steps {
+            if done == stage.steps {
+                return Ok(());
+            }
+            let is_asked = watch.stop.is_asked();
+            let is_late = saved.elapsed() >= watch.checkpoint_after;
+            if done % config.checkpoint_every == 0 || is_late || is_asked {
                 let progress = Progress { stage: index, step: done };
                 checkpoint::save(out, &origin, progress, learner.all(), &optimizer.export()?)?;
+                saved = Instant::now();
+            }
+            if is_asked {
+                return Err(Stopped::at_step(done, stage.steps, name).into());
             }
             Ok(())
         })?;
@@ -227,46 +260,30 @@ fn optimizer(learner: &Learner, stage: &Stage, tower_only: bool) -> Result<AdamW
     AdamW::new(groups, (0.9, 0.98), 1e-8)
 }
 
-#[derive(Default)]
-struct Recent {
-    sum: f64,
-    count: usize,
-}
-
-impl Recent {
-    fn add(&mut self, loss: f64) {
-        self.sum += loss;
-        self.count += 1;
-    }
-
-    /// The mean since the last call.
-    fn take(&mut self) -> f64 {
-        let mean = self.sum / self.count.max(1) as f64;
-        *self = Recent::default();
-        mean
-    }
-}
-
 fn rounded(value: f64) -> f64 {
     (value * 1e4).round() / 1e4
 }
 
-struct Log<'a> {
-    path: std::path::PathBuf,
-    report: &'a dyn Fn(&str),
+struct Log {
+    path: PathBuf,
 }
 
-impl Log<'_> {
-    fn open<'a>(out: &Path, report: &'a dyn Fn(&str)) -> Result<Log<'a>> {
-        Ok(Log { path: out.join("log.jsonl"), report })
-    }
-
+impl Log {
     fn line(&self, value: serde_json::Value) -> Result<()> {
-        let line = value.to_string();
         let mut file = OpenOptions::new().create(true).append(true).open(&self.path)?;
-        writeln!(file, "{line}")?;
-        (self.report)(&line);
-        Ok(())
+        Ok(writeln!(file, "{value}")?)
+    }
+}
+
+/// What there is to do in a stage.
+fn beginning(name: &str, stage: &Stage, first: usize, is_resumed: bool) -> String {
+    let (steps, size) = (stage.steps, stage.batch_size);
+    match is_resumed {
+        _ if first == steps => {
+            format!("{name}: all {steps} steps are done already, nothing is left to train")
+        }
+        true => format!("{name}: goes on from step {first} of {steps}"),
+        false => format!("{name}: {steps} steps of {size} samples each"),
     }
 }
 
@@ -279,6 +296,23 @@ mod tests {
     use std::fs;
 
     use super::*;
+
+    fn run(config: &PretrainConfig, out: &Path, watch: &Watch) -> Result<()> {
+        pretrain(config, Device::Cpu, out, watch)
+    }
+
+    /// Never late and never asked to stop.
+    fn calm<'a>(note: &'a dyn Fn(&str), stop: &'a Stop) -> Watch<'a> {
+        Watch { note, stop, checkpoint_after: Duration::MAX }
+    }
+
+    fn quietly(config: &PretrainConfig, out: &Path) -> Result<()> {
+        run(config, out, &calm(&|_| (), &Stop::default()))
+    }
+
+    fn weights_of(folder: &tempfile::TempDir) -> Vec<u8> {
+        fs::read(folder.path().join("model.safetensors")).expect("weights")
+    }
 
     fn short() -> PretrainConfig {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/pretrain-tiny.toml");
@@ -331,7 +365,7 @@ mod tests {
     #[test]
     fn alignment_of_the_projector_changes_nothing_else() {
         let (model, out) = (model(), tempfile::tempdir().expect("a folder"));
-        pretrain(&aligned(model.path(), &[]), Device::Cpu, out.path(), &|_| ()).expect("trains");
+        quietly(&aligned(model.path(), &[]), out.path()).expect("trains");
         let read = |folder: &Path| weights::load_all(&folder.join("model.safetensors")).expect("there");
         let (before, after) = (read(model.path()), read(out.path()));
         assert!(before.keys().eq(after.keys()));
@@ -353,17 +387,22 @@ mod tests {
         fs::remove_file(model.path().join(PREPARATION[1])).expect("removed");
         let lines = std::cell::Cell::new(0);
         let config = aligned(model.path(), &[]);
-        let error = pretrain(&config, Device::Cpu, &out.path().join("out"), &|_| lines.set(lines.get() + 1));
+        let (note, stop) = (|_: &str| lines.set(lines.get() + 1), Stop::default());
+        let error = run(&config, &out.path().join("out"), &calm(&note, &stop));
         let error = error.expect_err("refused").to_string();
         assert!(error.contains("neither preprocessor_config.json nor") && lines.get() == 0, "{error}");
-        let error = pretrain(&config, Device::Cpu, model.path(), &|_| ()).expect_err("refused").to_string();
+        let error = quietly(&config, model.path()).expect_err("refused").to_string();
         assert!(error.contains("the model itself") && error.contains("hint:"), "{error}");
     }
 
     #[test]
     fn a_run_goes_on_with_more_steps_and_with_nothing_else() {
         let (model, out) = (model(), tempfile::tempdir().expect("a folder"));
-        let run = |set: &[&str]| pretrain(&aligned(model.path(), set), Device::Cpu, out.path(), &|_| ());
+        let said = std::cell::RefCell::new(Vec::new());
+        let run = |set: &[&str]| {
+            let note = |line: &str| said.borrow_mut().push(line.to_owned());
+            run(&aligned(model.path(), set), out.path(), &calm(&note, &Stop::default()))
+        };
         let steps = || -> Vec<u64> {
             let log = fs::read_to_string(out.path().join("log.jsonl")).expect("a log");
             let lines = log.lines().map(|line| serde_json::from_str(line).expect("JSON"));
@@ -374,6 +413,11 @@ mod tests {
         let before = weights::load_all(&out.path().join("model.safetensors")).expect("there");
         run(&["threads=1", "held_out=2"]).expect("is there already");
         assert_eq!(steps(), [3]);
+        let last = said.borrow().last().cloned();
+        assert_eq!(
+            last.as_deref(),
+            Some("alignment: all 3 steps are done already, nothing is left to train")
+        );
         for (set, said) in [
             (&["alignment.learning_rate=5e-2"][..], "alignment.learning_rate: 0.001 then, 0.05 now"),
             (&["alignment.steps=2"], "alignment.steps: 3 then, 2 now"),
@@ -383,7 +427,10 @@ mod tests {
             assert!(error.contains(said) && error.contains("hint:"), "{error}");
             assert!(!error.contains("alignment.steps: 3 then, 5"), "{error}");
         }
+        said.borrow_mut().clear();
         run(&["alignment.steps=5"]).expect("goes on");
+        assert_eq!(said.borrow()[0], "alignment: goes on from step 3 of 5");
+        assert!(said.borrow().iter().any(|line| line.starts_with("alignment: step 5 of 5, loss ")));
         assert_eq!(steps(), [3, 5]);
         let after = weights::load_all(&out.path().join("model.safetensors")).expect("there");
         assert!(after.iter().any(|(name, tensor)| *tensor != before[name]));
@@ -400,8 +447,8 @@ mod tests {
         let (whole, resumed) =
             (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
         let interrupt = |line: &str| {
-            // The line of the third step is written before its checkpoint: what lies there is the second's.
-            if line.contains("alignment") && line.contains("\"step\":3") && line.contains("held_out") {
+            // The line of the third step is told before its checkpoint: what lies there is the second's.
+            if line.starts_with("alignment: step 3, right of what is held out") {
                 let (from, to) = (whole.path().join("checkpoint"), resumed.path().join("checkpoint"));
                 fs::create_dir(&to).expect("a folder");
                 for entry in fs::read_dir(from).expect("a checkpoint").flatten() {
@@ -409,13 +456,63 @@ mod tests {
                 }
             }
         };
-        pretrain(&short(), Device::Cpu, whole.path(), &interrupt).expect("trains");
-        pretrain(&short(), Device::Cpu, resumed.path(), &|_| ()).expect("goes on");
-        let weights =
-            |folder: &tempfile::TempDir| fs::read(folder.path().join("model.safetensors")).expect("weights");
-        assert!(weights(&whole) == weights(&resumed));
+        run(&short(), whole.path(), &calm(&interrupt, &Stop::default())).expect("trains");
+        quietly(&short(), resumed.path()).expect("goes on");
+        assert!(weights_of(&whole) == weights_of(&resumed));
         let log = fs::read_to_string(resumed.path().join("log.jsonl")).expect("a log");
         assert!(log.lines().all(|line| !line.contains("\"stage\":\"vision\"")), "{log}");
         assert!(Backbone::load(whole.path(), tch::Device::Cpu, Kind::Float).is_ok());
+    }
+
+    #[test]
+    fn a_run_that_is_asked_to_stop_keeps_its_last_step() {
+        let (whole, stopped) =
+            (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let config = PretrainConfig { checkpoint_every: 1000, ..short() };
+        quietly(&config, whole.path()).expect("trains");
+        // In the first stage, between the stages, before the first step of what goes on, and in the second stage.
+        for (moment, said) in [
+            ("vision: step 1,", "stopped at step 1 of 2 of the stage vision"),
+            ("vision: step 2,", "stopped at step 0 of 3 of the stage alignment"),
+            ("alignment: goes on from step 0", "stopped at step 0 of 3 of the stage alignment"),
+            ("alignment: step 2,", "stopped at step 2 of 3 of the stage alignment"),
+        ] {
+            let stop = Stop::default();
+            let note = |line: &str| {
+                if line.starts_with(moment) {
+                    stop.ask();
+                }
+            };
+            let error = run(&config, stopped.path(), &calm(&note, &stop)).expect_err(moment);
+            let shown = error.downcast::<Stopped>().expect("asked for").to_string();
+            assert_eq!(shown, format!("{said}; the same command goes on"));
+            assert!(!stopped.path().join("model.safetensors").exists());
+        }
+        quietly(&config, stopped.path()).expect("goes on");
+        assert!(weights_of(&whole) == weights_of(&stopped));
+        let steps = |folder: &tempfile::TempDir| {
+            let log = fs::read_to_string(folder.path().join("log.jsonl")).expect("a log");
+            log.lines().filter(|line| line.contains("held_out")).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(steps(&whole), steps(&stopped));
+    }
+
+    #[test]
+    fn a_slow_run_is_kept_between_the_steps_that_are_asked_for() {
+        let out = tempfile::tempdir().expect("a folder");
+        let config = PretrainConfig { checkpoint_every: 1000, ..short() };
+        let kept = std::cell::RefCell::new(Vec::new());
+        let note = |_: &str| {
+            if let Ok(text) = fs::read_to_string(out.path().join("checkpoint/progress.json")) {
+                let progress: Progress = serde_json::from_str(&text).expect("JSON");
+                kept.borrow_mut().push((progress.stage, progress.step));
+            }
+        };
+        let stop = Stop::default();
+        let watch = Watch { note: &note, stop: &stop, checkpoint_after: Duration::ZERO };
+        run(&config, out.path(), &watch).expect("trains");
+        for step in [(0, 1), (1, 0), (1, 1), (1, 2)] {
+            assert!(kept.borrow().contains(&step), "{step:?}: {:?}", kept.borrow());
+        }
     }
 }

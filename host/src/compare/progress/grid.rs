@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::compare::estimate::{CellWork, Estimate};
 use crate::compare::event::{CellEvent, Line};
+use crate::time::short;
 
 /// What is known of the cells.
 pub(super) struct Grid {
@@ -80,7 +81,7 @@ impl Grid {
                 self.running.remove(cell);
                 self.finished += 1;
                 let [train, eval, pictures] = [train_seconds, eval_seconds, picture_seconds]
-                    .map(|seconds| time(Duration::try_from_secs_f64(*seconds).unwrap_or_default()));
+                    .map(|seconds| short(Duration::try_from_secs_f64(*seconds).unwrap_or_default()));
                 Some(format!("{cell}: done, {train} training, {eval} evaluating, {pictures} for pictures"))
             }
             CellEvent::Failed { message } => {
@@ -96,25 +97,15 @@ impl Grid {
         let over = self.finished + self.failed;
         let left = if over < self.stages.len() { format!(", {}", self.left()) } else { String::new() };
         let cells = if self.stages.len() == 1 { "cell" } else { "cells" };
-        format!("{over} of {} {cells}{failed}, {} gone{left}", self.stages.len(), time(now))
+        format!("{over} of {} {cells}{failed}, {} gone{left}", self.stages.len(), short(now))
     }
 
     fn left(&self) -> String {
         match self.estimate.remaining() {
             None => "time left unknown".into(),
-            Some(left) if left.at_least => format!("more than {} left", time(left.time)),
-            Some(left) => format!("about {} left", time(left.time)),
+            Some(left) if left.at_least => format!("more than {} left", short(left.time)),
+            Some(left) => format!("about {} left", short(left.time)),
         }
-    }
-}
-
-/// `42 s`, `3 min 05 s`, `2 h 10 min`.
-fn time(time: Duration) -> String {
-    let seconds = time.as_secs_f64().round() as u64;
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3600 => format!("{} min {:02} s", seconds / 60, seconds % 60),
-        _ => format!("{} h {:02} min", seconds / 3600, seconds / 60 % 60),
     }
 }
 
@@ -135,14 +126,5 @@ mod tests {
         assert_eq!(seen[3], "stage 1/2 gqa  step 5/10  loss 1.235");
         assert_eq!(seen[5], "stage 1/2 gqa  evaluating gqa 10/10");
         assert_eq!(grid.total(Duration::from_secs(5)), "0 of 2 cells, 5 s gone, about 12 s left");
-    }
-
-    #[test]
-    fn times_are_short() {
-        let text = |seconds| time(Duration::from_secs(seconds));
-        assert_eq!(
-            [text(0), text(59), text(60), text(3599), text(3600), text(90_000)].join(" | "),
-            "0 s | 59 s | 1 min 00 s | 59 min 59 s | 1 h 00 min | 25 h 00 min"
-        );
     }
 }

@@ -1,4 +1,4 @@
-//! A comparison that is asked to end: by Ctrl-C, or by SIGTERM.
+//! A program that is asked to end: by Ctrl-C, or by SIGTERM.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,6 +30,11 @@ impl Stop {
         Ok(stop)
     }
 
+    /// Asks for an end, as a signal does.
+    pub fn ask(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
     pub fn is_asked(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
@@ -40,7 +45,7 @@ impl Stop {
     }
 }
 
-/// A comparison ended because somebody asked for it.
+/// What was going on ended because somebody asked for it.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Stopped(String);
@@ -55,5 +60,10 @@ impl Stopped {
     pub fn after(kept: usize, of: usize) -> Stopped {
         let stages = if of == 1 { "stage" } else { "stages" };
         Stopped(format!("stopped; {kept} of {of} {stages} kept; the same command goes on"))
+    }
+
+    /// A stage of pre-training has `step` of its `of` steps behind it, all of them kept.
+    pub fn at_step(step: usize, of: usize, stage: &str) -> Stopped {
+        Stopped(format!("stopped at step {step} of {of} of the stage {stage}; the same command goes on"))
     }
 }
