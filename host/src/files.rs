@@ -1,6 +1,6 @@
 //! Files that are written whole or not at all, and their content by its hash.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 
@@ -34,6 +34,14 @@ const UNFINISHED: &str = ".unfinished-";
 /// Whether a file is one that is not whole yet, or never will be.
 pub(crate) fn is_unfinished(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(UNFINISHED))
+}
+
+/// Whether an open file is the one at this path.
+pub(crate) fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let identity = |metadata: std::io::Result<Metadata>| metadata.ok().map(|it| (it.dev(), it.ino()));
+    let open = identity(file.metadata());
+    open.is_some() && open == identity(std::fs::metadata(path))
 }
 
 /// Removes what a process that was killed left unfinished in a folder and below it.

@@ -67,7 +67,34 @@ impl Construction<'_> {
             "another process is making {}\nhint: wait for it, or name another folder with --out",
             out.display()
         );
+        // Between opening and locking, the process that was at it may have given the folder its name.
+        ensure!(
+            files::is_at(&lock, &path),
+            "another process has just made {}\nhint: run the command again to see it",
+            out.display()
+        );
         Ok(Construction { folder: Folder::Kept { path, _lock: lock }, out })
+    }
+
+    /// Folders that [`Construction::resume`] began for the same place under other marks.
+    pub(crate) fn others(&self) -> Result<Vec<PathBuf>> {
+        let name = self.out.file_name().unwrap_or_default().to_string_lossy();
+        let beginning = format!(".unfinished-{name}-");
+        let place = self.path().parent().unwrap_or(Path::new("."));
+        let mut found = Vec::new();
+        for entry in
+            std::fs::read_dir(place).with_context(|| format!("{} cannot be read", place.display()))?
+        {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            // With a dash in it, it may belong to a place with a longer name.
+            let is_mark = |mark: &str| mark.chars().all(|letter| letter.is_ascii_alphanumeric());
+            if path != self.path() && name.strip_prefix(&beginning).is_some_and(is_mark) {
+                found.push(path);
+            }
+        }
+        found.sort();
+        Ok(found)
     }
 
     /// Removes what was made.

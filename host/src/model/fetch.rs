@@ -11,7 +11,7 @@ mod llama;
 mod package;
 mod smollm2;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use serde_json::Value;
@@ -50,6 +50,10 @@ impl Construction<'_> {
 
     fn path(&self) -> &Path {
         self.0.path()
+    }
+
+    fn others(&self) -> Result<Vec<PathBuf>> {
+        self.0.others()
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {

@@ -129,6 +129,10 @@ pub(super) fn fetch(
         "{owner}/{name} has no safetensors files\nhint: look for a revision that has them"
     );
     let Some(construction) = Construction::resume(out, &origin, &commit)? else { return Ok(false) };
+    for other in construction.others()? {
+        report(&format!("{} holds part of another revision: remove it if nobody needs it", other.display()));
+    }
+    keep_listed(construction.path(), &files)?;
     let from = format!("{endpoint}/{owner}/{name}/resolve/{commit}");
     if let Err(error) = fill(construction.path(), &client, &from, &files, report) {
         let keeps =
@@ -145,6 +149,18 @@ pub(super) fn fetch(
     }
     construction.finish(&origin)?;
     Ok(true)
+}
+
+/// Removes what an earlier list had and this one has not: a hub without commits may have gone on to another revision.
+fn keep_listed(folder: &Path, files: &[Sibling]) -> Result<()> {
+    for entry in std::fs::read_dir(folder).with_context(|| format!("{} cannot be read", folder.display()))? {
+        let entry = entry?;
+        if !files.iter().any(|file| *file.rfilename == *entry.file_name()) {
+            let path = entry.path();
+            std::fs::remove_file(&path).with_context(|| format!("{} cannot be removed", path.display()))?;
+        }
+    }
+    Ok(())
 }
 
 /// Fetches what is not in the folder yet.

@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::package::{Package, Source, member};
 use super::*;
+use crate::files;
 
 /// Answers each path with its bytes, and keeps the heads of the requests.
 struct Server {
@@ -207,11 +208,13 @@ fn what_has_come_whole_is_not_fetched_twice() {
     let second = broken();
     assert!(fetch(&second, &out).is_err());
     assert_eq!(asked(&second), 0);
-    // One that is not what the list says is none.
+    // One that is not what the list says is none, and one that is not in it goes.
     std::fs::write(&kept, vec![8; 5000]).unwrap();
+    std::fs::write(kept.with_file_name("model-9.safetensors"), vec![9; 50]).unwrap();
     let third = serve(hub_files(more));
     assert!(fetch(&third, &out).unwrap());
     assert_eq!((asked(&third), std::fs::read(out.join(FIRST)).unwrap()), (1, vec![7; 5000]));
+    assert!(!out.join("model-9.safetensors").exists());
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
@@ -224,6 +227,31 @@ fn one_process_at_a_time_makes_a_folder() {
     assert!(message.contains("another process") && message.contains("hint:"), "{message}");
     construction.discard().unwrap();
     assert!(construction::Construction::resume(&out, "abc").is_ok());
+    let (file, moved) = (folder.path().join("file"), folder.path().join("moved"));
+    std::fs::write(&file, "").unwrap();
+    let open = std::fs::File::open(&file).unwrap();
+    assert!(files::is_at(&open, &file));
+    std::fs::rename(&file, &moved).unwrap();
+    assert!(files::is_at(&open, &moved) && !files::is_at(&open, &file));
+}
+
+#[test]
+fn what_is_left_of_other_revisions_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in [".unfinished-tiny-0ld", ".unfinished-tiny-big-0ld", ".unfinished-tinyer-0ld", "tiny-0ld"] {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+    }
+    let server = serve(hub_files(|_, _| ()));
+    let said = std::cell::RefCell::new(Vec::new());
+    let out = folder.path().join("tiny");
+    let repository = "me/tiny".parse().unwrap();
+    hub::fetch(&server.address, None, &repository, "main", &out, &|line| {
+        said.borrow_mut().push(line.to_owned())
+    })
+    .unwrap();
+    let about: Vec<String> =
+        said.take().into_iter().filter(|line| line.contains("another revision")).collect();
+    assert!(matches!(&about[..], [one] if one.contains("/.unfinished-tiny-0ld holds")), "{about:?}");
 }
 
 #[test]
