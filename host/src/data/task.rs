@@ -23,8 +23,9 @@ use crate::model::Backbone;
 pub(crate) const READ_TOGETHER: usize = 4096;
 /// Pictures that are decoded together.
 const DECODED_TOGETHER: usize = 64;
-/// Bytes of vision features that are kept between batches; those of LLaVA 1.5 take 1.2 MB a picture at half precision.
-const FEATURES_KEPT: usize = 1 << 29;
+/// Bytes of vision features that are kept between batches, of all tasks together; those of LLaVA 1.5 take 1.2 MB a picture at half
+/// precision.
+pub(crate) const FEATURES_KEPT: usize = 1 << 29;
 /// The same of a task that nobody trains on or answers; there are many, and all on one device.
 const FEATURES_KEPT_AT_REST: usize = 1 << 27;
 
@@ -41,6 +42,8 @@ pub struct Task {
     reader: Reader,
     /// `[N, d_v]` by path.
     features: RefCell<HashMap<String, Tensor>>,
+    /// Their bytes.
+    held: Cell<usize>,
     picture_seconds: Cell<f64>,
 }
 
@@ -79,6 +82,7 @@ impl Task {
             feature_cache: None,
             reader: Reader::default(),
             features: RefCell::new(HashMap::new()),
+            held: Cell::new(0),
             picture_seconds: Cell::new(0.0),
         }
     }
@@ -178,7 +182,9 @@ impl Task {
     fn see_all(&self, backbone: &Backbone, wanted: BTreeSet<&str>) -> Result<()> {
         let missing: Vec<&str> = wanted.iter().copied().filter(|image| !self.is_known(image)).collect();
         if !missing.is_empty() && self.held() > FEATURES_KEPT {
-            self.features.borrow_mut().retain(|image, _| wanted.contains(image.as_str()));
+            let mut known = self.features.borrow_mut();
+            known.retain(|image, _| wanted.contains(image.as_str()));
+            self.held.set(known.values().map(bytes).sum());
         }
         let cache = self.feature_cache.as_ref();
         let mut parts = missing.chunks(DECODED_TOGETHER).peekable();
@@ -203,6 +209,7 @@ impl Task {
                         features
                     }
                 };
+                self.held.set(self.held.get() + bytes(&features));
                 self.features.borrow_mut().insert((*path).to_string(), features);
             }
         }
@@ -233,14 +240,14 @@ impl Task {
     }
 
     /// Bytes of the features in memory.
-    fn held(&self) -> usize {
-        let known = self.features.borrow();
-        known.values().map(|features| features.numel() * features.kind().elt_size_in_bytes()).sum()
+    pub fn held(&self) -> usize {
+        self.held.get()
     }
 
     /// Forgets what was seen, so that the tower sees it again.
     pub fn forget_features(&self) {
         self.features.borrow_mut().clear();
+        self.held.set(0);
     }
 
     /// The vision features of a picture that was seen, `[N, d_v]`.
@@ -278,4 +285,8 @@ impl Task {
         }
         Ok(records.into_iter().flatten().collect())
     }
+}
+
+fn bytes(features: &Tensor) -> usize {
+    features.numel() * features.kind().elt_size_in_bytes()
 }

@@ -12,7 +12,7 @@ use crate::config::{RunConfig, StackEntry};
 use crate::data::collate::TrainingBatch;
 use crate::data::lengths;
 use crate::data::prompt::Prompter;
-use crate::data::task::{Sample, Task};
+use crate::data::task::{FEATURES_KEPT, Sample, Task};
 use crate::model::{Backbone, Tokenizer};
 use crate::plugin::{Adapter, Strategy};
 use crate::stream::random::Draws;
@@ -284,6 +284,10 @@ impl<'a> Cell<'a> {
         ensure!(!references.is_empty(), "a batch needs at least one sample");
         let samples = self.samples(references)?;
         let mut features: Vec<Option<Tensor>> = Vec::with_capacity(samples.len());
+        // Joint training and replay see many tasks.
+        if self.world.tasks.iter().map(Task::held).sum::<usize>() > FEATURES_KEPT {
+            self.world.tasks.iter().for_each(Task::forget_features);
+        }
         for (task, images) in images(references, &samples) {
             self.world.tasks[task].see(self.world.backbone, images)?;
         }
