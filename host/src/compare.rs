@@ -12,6 +12,7 @@ pub mod estimate;
 pub mod event;
 pub mod gather;
 pub mod handover;
+mod kept_stage;
 pub mod manifest;
 pub mod memory;
 pub mod merged;

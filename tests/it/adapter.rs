@@ -131,3 +131,71 @@ fn an_adapter_that_is_not_there() {
     fs::remove_file(workspace.path().join("adapter/adapter_config.json")).expect("removed");
     refused!(workspace);
 }
+
+fn export(arguments: &[&str]) -> (Workspace, String) {
+    let workspace = Workspace::new();
+    let shown =
+        workspace.run(&[&["--quiet", "model", "export-adapter", "--out", "adapter"], arguments].concat());
+    let run = reference().0.to_str().expect("text");
+    (workspace, shown.replace(run, "[RUN]"))
+}
+
+#[test]
+fn a_stage_is_exported_by_the_names_of_its_cell_and_task() {
+    let run = reference().0.to_str().expect("text");
+    let read = |arguments: &[&str]| {
+        let (workspace, shown) = export(arguments);
+        assert!(shown.starts_with("exit: 0\n"), "{shown}");
+        ["adapter_config.json", "adapter_model.safetensors"]
+            .map(|name| fs::read(workspace.path().join("adapter").join(name)).expect("written"))
+    };
+    let folder = |stage: &str| format!("{run}/cells/lora/written/0/stages/{stage}");
+    let cell = ["--run", run, "--cell", "lora/written/0"];
+    let (first, last) = (read(&[&folder("0")]), read(&[&folder("1")]));
+    assert!(first != last);
+    assert!(read(&[&cell[..], &["--after", "imagenet"]].concat()) == first);
+    assert!(read(&cell) == last);
+    // What the joint reference has learnt, and nothing else.
+    let joint = read(&["--run", run, "--cell", "joint/0"]);
+    assert!(joint[0] == last[0] && joint[1] != last[1]);
+    let kept = weights::load_all(&reference().0.join("references/joint/0/stages/0/parameters.safetensors"));
+    let adapter = tempfile::NamedTempFile::new().expect("a file");
+    fs::write(adapter.path(), &joint[1]).expect("written");
+    let (kept, adapter) = (kept.expect("there"), weights::load_all(adapter.path()).expect("tensors"));
+    let sums = |tensors: &Tensors| {
+        let of = |(name, tensor): (&String, &Tensor)| {
+            name.ends_with("lora_B.weight").then(|| tensor.abs().sum(Kind::Double).double_value(&[]))
+        };
+        let mut sums: Vec<f64> = tensors.iter().filter_map(of).collect();
+        sums.sort_by(f64::total_cmp);
+        sums
+    };
+    assert_eq!(sums(&kept), sums(&adapter));
+    assert!(sums(&kept).iter().all(|sum| *sum > 0.0) && !sums(&kept).is_empty());
+}
+
+#[test]
+fn a_cell_that_is_not_exported_says_what_there_is() {
+    let run = reference().0.to_str().expect("text");
+    let refused = |arguments: &[&str], said: &str| {
+        let (workspace, shown) = export(arguments);
+        assert!(shown.starts_with("exit: 2\n") && shown.contains(said), "{shown}");
+        assert!(!workspace.path().join("adapter").exists());
+    };
+    refused(
+        &["--run", run, "--cell", "lora/writen/0"],
+        "[RUN] has no cell `lora/writen/0`\nhint: did you mean `lora/written/0`?",
+    );
+    refused(
+        &["--run", run, "--cell", "lora/written/0", "--after", "imagenets"],
+        "has no stage of a task `imagenets`\nhint: did you mean `imagenet`?",
+    );
+    refused(
+        &["--run", run, "--cell", "joint/0", "--after", "imagenet"],
+        "joint/0 trains on all tasks at once, and keeps one stage\nhint: leave out --after",
+    );
+    refused(&["--run", run, "--cell", "moelora/written/0"], "of moelora is no LoRA");
+    refused(&["--run", run], "--cell <CELL>");
+    refused(&["cells", "--run", run, "--cell", "joint/0"], "cannot be used with");
+    refused(&[&format!("{run}/cells/lora/written/0/stages/7")], "here 0 to 1, in the order of the tasks");
+}

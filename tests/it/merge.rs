@@ -147,6 +147,25 @@ fn a_cell_of_a_run_merges_after_any_of_its_stages() {
         );
         fs::remove_dir_all(merged).expect("removed");
     }
+    // The joint reference too.
+    let shown = merge(&workspace, &["--run", path(run), "--cell", "joint/0"]);
+    assert!(shown.starts_with("exit: 0\n"), "{shown}");
+    let merged = workspace.path().join("merged");
+    let hook = Unmerged {
+        tensors: weights::load_all(&run.join("references/joint/0/stages/0/parameters.safetensors"))
+            .expect("there"),
+        scaling: 8.0,
+        name: |site, part| {
+            let owner = if part.starts_with("lora") { "lora" } else { "host" };
+            format!("{owner}.{}.{part}", site.path)
+        },
+        stored: Kind::Half,
+    };
+    let (base, _) = Backbone::builtin_tiny(Device::Cpu, Kind::Float).expect("built in");
+    let (expected, found) = (logits(&base, &hook), logits(&load(&merged), &Frozen));
+    assert!(apart(&expected, &found) < 1e-4, "joint: {}", apart(&expected, &found));
+    assert!(apart(&logits(&base, &Frozen), &found) > 0.01, "joint training does not show");
+    fs::remove_dir_all(merged).expect("removed");
     // The folder is a model like any other.
     let shown = merge(&workspace, &["--run", path(run), "--cell", "lora-ewc/written/0"]);
     assert!(shown.starts_with("exit: 0\n"), "{shown}");

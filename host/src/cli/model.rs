@@ -38,7 +38,7 @@ enum Which {
     Pretrain(Pretrain),
     /// Write the logits of a checkpoint for conversations, to compare them with another program's
     Logits(Logits),
-    /// Write the LoRA adapter of a run's stage in PEFT's format
+    /// Write the LoRA adapter of a run's cell in PEFT's format
     ExportAdapter(ExportAdapter),
     /// Write a checkpoint with an adapter folded into its weights
     Merge(Merge),
@@ -124,11 +124,31 @@ struct Logits {
 
 #[derive(Debug, Args)]
 struct ExportAdapter {
-    /// Folder of a stage: RUN/cells/METHOD/ORDER/SEED/stages/NUMBER
-    stage: PathBuf,
+    /// Folder of a stage, in place of --run and --cell: RUN/cells/METHOD/ORDER/SEED/stages/NUMBER
+    #[arg(required_unless_present = "run", conflicts_with = "run")]
+    stage: Option<PathBuf>,
+    /// Folder of a run
+    #[arg(long, value_name = "FOLDER", requires = "cell")]
+    run: Option<PathBuf>,
+    /// A cell of the run, as METHOD/ORDER/SEED, or a reference, as joint/SEED
+    #[arg(long, value_name = "CELL", requires = "run")]
+    cell: Option<String>,
+    /// The task after whose stage [default: the last]
+    #[arg(long, value_name = "TASK", requires = "run")]
+    after: Option<String>,
     /// Folder for adapter_config.json and adapter_model.safetensors
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
+}
+
+impl ExportAdapter {
+    fn run(&self) -> anyhow::Result<()> {
+        let adapter = match (self.run.as_deref().zip(self.cell.as_deref()), &self.stage) {
+            (Some((run, cell)), _) => adapter::of_cell(run, cell, self.after.as_deref())?,
+            (None, stage) => adapter::of_stage(stage.as_deref().context("a stage")?)?,
+        };
+        adapter.write(&self.out)
+    }
 }
 
 #[derive(Debug, Args)]
@@ -145,7 +165,7 @@ struct Merge {
     /// Folder of a run whose backbone a cell's adapter is folded into
     #[arg(long, value_name = "FOLDER", requires = "cell", conflicts_with = "model")]
     run: Option<PathBuf>,
-    /// The cell, as METHOD/ORDER/SEED
+    /// The cell, as METHOD/ORDER/SEED, or a reference, as joint/SEED
     #[arg(long, value_name = "CELL", requires = "run")]
     cell: Option<String>,
     /// The task after whose stage [default: the last]
@@ -261,9 +281,7 @@ impl ModelCommand {
                 output.note(&format!("logits of {count} records: {}", command.out.display()));
             }
             Which::ExportAdapter(command) => {
-                let written =
-                    adapter::of_stage(&command.stage).and_then(|adapter| adapter.write(&command.out));
-                written.map_err(BadInput::from)?;
+                command.run().map_err(BadInput::from)?;
                 output.note(&format!("adapter: {}", command.out.display()));
             }
             Which::Merge(command) => {

@@ -2,12 +2,23 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
+use crate::compare::kept_stage::KeptStage;
 use crate::compare::manifest::Manifest;
 use crate::config::StackEntry;
 use crate::model::weights;
 use crate::train::peft::PeftAdapter;
+
+/// That of a cell of the run in the folder `run`, after the task `after` or at its end; `name` is `METHOD/ORDER/SEED`, or `joint/SEED` and
+/// `single/SEED/TASK` of the references.
+///
+/// # Errors
+/// No such cell or stage, or a method without LoRA.
+pub fn of_cell(run: &Path, name: &str, after: Option<&str>) -> Result<PeftAdapter> {
+    let kept = KeptStage::find(run, name, after)?;
+    read(&kept.file, &kept.stack).with_context(|| format!("method {}", kept.method))
+}
 
 /// Reads `RUN/cells/METHOD/ORDER/SEED/stages/NUMBER`; what the method's stack was stands in the run's manifest.
 ///
@@ -28,13 +39,18 @@ pub fn of_stage(stage: &Path) -> Result<PeftAdapter> {
         .config
         .method(&method)
         .with_context(|| format!("{} knows no method `{method}`", path.display()))?;
-    let tensors = weights::load_all(&stage.join("parameters.safetensors")).with_context(place)?;
-    let named = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
-    PeftAdapter::of_parameters(named, &stack.stack.iter().collect::<Vec<&StackEntry>>())
-        .with_context(|| format!("method {method}"))
+    let file = stage.join("parameters.safetensors");
+    ensure!(file.is_file(), place());
+    read(&file, &stack.stack).with_context(|| format!("method {method}"))
 }
 
-const STAGES: &str = "a run keeps them in cells/METHOD/ORDER/SEED/stages, by number";
+fn read(file: &Path, stack: &[StackEntry]) -> Result<PeftAdapter> {
+    let tensors = weights::load_all(file)?;
+    let named = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
+    PeftAdapter::of_parameters(named, &stack.iter().collect::<Vec<&StackEntry>>())
+}
+
+const STAGES: &str = "a run keeps them in cells/METHOD/ORDER/SEED/stages, by number; `--run RUN --cell METHOD/ORDER/SEED --after TASK` finds one by name";
 
 /// The stages that there are.
 fn beside(stage: &Path) -> String {

@@ -1,16 +1,15 @@
 //! What a cell of a run has become, as changes of its backbone's weights.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use tch::Tensor;
 
 use crate::compare::content;
-use crate::compare::manifest::{FILE_NAME, Manifest};
-use crate::compare::plan::Plan;
+use crate::compare::kept_stage::KeptStage;
 use crate::compare::world::{self, PluginCache};
-use crate::config::{self, Device, Dtype, RunConfig, StackEntry, nearest};
+use crate::config::{self, Device, Dtype, RunConfig, StackEntry};
 use crate::model::merge::{Change, Changes};
 use crate::model::{Backbone, weights};
 use crate::report::results::PluginUse;
@@ -27,42 +26,17 @@ pub struct MergedStage {
     pub origin: Value,
 }
 
-/// Folds what the cell `name` (`METHOD/ORDER/SEED`) of the run in the folder `run` had learnt after the task `after`, or at its end.
-/// Loads the method's plugins into this process.
+/// Folds what a cell of the run in the folder `run` had learnt after the task `after`, or at its end; `name` is `METHOD/ORDER/SEED`, or
+/// `joint/SEED` and `single/SEED/TASK` of the references. Loads the method's plugins into this process.
 ///
 /// # Errors
 /// No such cell or stage; other weights or plugins than the run's; an adapter that is not the same as a weight.
 pub fn of_cell(run: &Path, name: &str, after: Option<&str>) -> Result<MergedStage> {
-    let manifest = Manifest::read(run)?.with_context(|| {
-        format!("{} holds no {FILE_NAME}\nhint: name the folder of a run (`compare --out`)", run.display())
-    })?;
+    let KeptStage { manifest, method, stack, stage, stages, after, file } =
+        KeptStage::find(run, name, after)?;
     let mut config = manifest.config;
     // The sum is rounded once, to what the checkpoint is stored in.
     (config.backbone.dtype, config.backbone.device) = (Dtype::Float32, Device::Cpu);
-    let cells = Plan::new(&config).cells;
-    let cell = cells.iter().find(|cell| cell.to_string() == name).with_context(|| {
-        let names: Vec<String> = cells.iter().map(ToString::to_string).collect();
-        format!(
-            "{} has no cell `{name}`\nhint: {}",
-            run.display(),
-            nearest::hint(name, names.iter().map(String::as_str))
-        )
-    })?;
-    let order = config.orders.iter().find(|order| order.name == cell.order);
-    let tasks = &order.with_context(|| format!("no order is named `{}`", cell.order))?.tasks;
-    let stage = match after {
-        None => tasks.len().saturating_sub(1),
-        Some(task) => tasks.iter().position(|known| known == task).with_context(|| {
-            let hint = nearest::hint(task, tasks.iter().map(String::as_str));
-            format!("cell {name} has no stage of a task `{task}`\nhint: {hint}")
-        })?,
-    };
-    let file = stage_file(run, name, stage);
-    ensure!(
-        file.is_file(),
-        "cell {name} has no stage {stage} yet: {} is not there\nhint: `--after TASK` names an earlier one, `coin-host compare` goes on with the run",
-        file.display()
-    );
     for now in content::backbone(&config.backbone)? {
         let then = manifest.inputs.content.iter().find(|then| then.name == now.name);
         ensure!(
@@ -72,27 +46,27 @@ pub fn of_cell(run: &Path, name: &str, after: Option<&str>) -> Result<MergedStag
             then.map_or("", |then| &then.sha256)
         );
     }
-    let stack =
-        &config.method(&cell.method).with_context(|| format!("no method is named `{}`", cell.method))?.stack;
-    let used = manifest.plugins.iter().find(|(method, _)| *method == cell.method).map(|(_, used)| used);
-    let changes = changes(&config, stack, used.map_or(&[], Vec::as_slice), &file)
+    let used = manifest.plugins.iter().find(|(known, _)| *known == method).map(|(_, used)| used);
+    let changes = changes(&config, &stack, stages, used.map_or(&[], Vec::as_slice), &file)
         .with_context(|| format!("cell {name}"))?;
     let sha256 = content::sha256(&file)?;
-    let origin = json!({"run": config.name, "cell": name, "stage": stage, "after": tasks.get(stage), "sha256": sha256});
+    let origin = json!({"run": config.name, "cell": name, "stage": stage, "after": after, "sha256": sha256});
     Ok(MergedStage { backbone: config.backbone, changes, origin })
 }
 
-fn stage_file(run: &Path, cell: &str, stage: usize) -> PathBuf {
-    run.join("cells").join(cell).join("stages").join(stage.to_string()).join("parameters.safetensors")
-}
-
-fn changes(config: &RunConfig, stack: &[StackEntry], used: &[PluginUse], file: &Path) -> Result<Changes> {
+fn changes(
+    config: &RunConfig,
+    stack: &[StackEntry],
+    stages: usize,
+    used: &[PluginUse],
+    file: &Path,
+) -> Result<Changes> {
     let (backbone, tokenizer) = world::backbone(config)?;
     // Weights alone are asked for: no task is opened.
     let world =
         World { config, backbone: &backbone, tokenizer: &tokenizer, tasks: &[], prompters: Vec::new() };
     let mut shelf = PluginCache::new(&config.plugins);
-    let stages = vec![Vec::new(); config.tasks.len()];
+    let stages = vec![Vec::new(); stages];
     let (cell, _) = build(&world, &mut |plugin| Ok(shelf.plugin(plugin)?), stack, 0, stages)?;
     for entry in stack {
         let plugin = shelf.plugin(&entry.plugin)?;

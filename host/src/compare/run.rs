@@ -159,7 +159,7 @@ fn usable(out: &Path) -> Result<()> {
 }
 
 /// All that is to be done: cells first, since they take longest, then references.
-fn works(config: &RunConfig) -> Vec<Work> {
+pub(super) fn works(config: &RunConfig) -> Vec<Work> {
     let plan = Plan::new(config);
     let cells = plan.cells.into_iter().map(|cell: Cell| Work::Cell { cell });
     let work = |(number, seed): (usize, u64)| match config.references[number].kind {
