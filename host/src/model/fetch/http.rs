@@ -1,7 +1,6 @@
 //! Files over HTTP, with a limit on their size.
 
 use std::io::{Read as _, Write};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -9,7 +8,6 @@ use sha2::{Digest as _, Sha256};
 use ureq::Agent;
 use ureq::config::RedirectAuthHeaders;
 use ureq::http::Uri;
-use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 use crate::web;
 
@@ -33,28 +31,9 @@ pub(super) struct Download {
 }
 
 impl Client {
-    /// Trusts the certificates in the file that `SSL_CERT_FILE` names, else Mozilla's.
     pub(super) fn new(token: Option<String>) -> Result<Client> {
-        let roots = match std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()) {
-            None => RootCerts::WebPki,
-            Some(path) => {
-                let name = format!("SSL_CERT_FILE `{}`", path.display());
-                let text = std::fs::read(&path).with_context(|| format!("{name} cannot be read"))?;
-                let certificates: Vec<_> = parse_pem(&text)
-                    .filter_map(|item| match item {
-                        Ok(PemItem::Certificate(certificate)) => Some(certificate),
-                        _ => None,
-                    })
-                    .collect();
-                ensure!(
-                    !certificates.is_empty(),
-                    "{name} holds no certificate\nhint: unset it, or correct it"
-                );
-                RootCerts::Specific(Arc::new(certificates))
-            }
-        };
         let agent = Agent::config_builder()
-            .tls_config(TlsConfig::builder().root_certs(roots).build())
+            .tls_config(web::certificates()?)
             .timeout_connect(Some(CONNECT))
             .timeout_recv_response(Some(RESPONSE))
             .timeout_recv_body(Some(BODY))
