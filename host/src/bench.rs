@@ -14,7 +14,7 @@ pub use train::{Training, train};
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::compare::memory;
+use crate::compare::{memory, product};
 use crate::train::cell::World;
 
 /// Steps that are not counted: memory is taken and caches are filled there.
@@ -88,7 +88,7 @@ impl Report {
         trainable: u64,
     ) -> Result<Report> {
         let figures = timed.figures();
-        let gemm = work::machine(world.backbone.kind(), world.backbone.device())?;
+        let gemm = product::machine(world.backbone.kind(), world.backbone.device())?;
         Ok(Report {
             what,
             method: setup.method.as_ref().map(|entry| entry.plugin.clone()),

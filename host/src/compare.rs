@@ -21,6 +21,7 @@ mod metrics_file;
 pub mod outlook;
 pub mod plan;
 pub mod process;
+pub mod product;
 pub mod progress;
 pub mod protocol;
 mod recipe;

@@ -22,6 +22,7 @@ mod loader;
 mod merge;
 mod moelora;
 mod original;
+mod outlook;
 mod plugin_check;
 mod precision;
 mod pretrain;

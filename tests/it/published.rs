@@ -151,7 +151,8 @@ fn the_configurations_of_coin_are_planned_without_data_or_weights() {
         assert!(stderr.contains("nothing was checked, data neither, since this is not here"), "{stderr}");
         assert!(!workspace.path().join("runs").exists());
         let (_, fast, _) = seen(&workspace, &["compare", &file, "--dry-run", "--json", "--tflops", "600"]);
-        let (_, usual, _) = seen(&workspace, &["compare", &file, "--dry-run", "--json"]);
+        let gpu = ["compare", &file, "--dry-run", "--json", "--set", "backbone.device=\"cuda:0\""];
+        let (_, usual, _) = seen(&workspace, &gpu);
         let seconds = |text: &str| -> f64 {
             let value: Value = serde_json::from_str(text).expect("JSON");
             value["outlook"]["train_seconds"].as_f64().expect("a time")

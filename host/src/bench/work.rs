@@ -1,9 +1,4 @@
-//! Floating point operations: those that a step needs, and those that the machine can do.
-
-use std::time::Instant;
-
-use anyhow::Result;
-use tch::{Device, Kind, Tensor, no_grad};
+//! Floating point operations that a step needs.
 
 use crate::model::{Backbone, ModelConfig, Part};
 
@@ -98,23 +93,6 @@ fn pictures(backbone: &Backbone, images: usize) -> f64 {
     images as f64 * (tower + 2.0 * Sizes::of(backbone).projector * config.image_tokens() as f64)
 }
 
-/// Operations a second of a product of two large square matrices: the best of a few.
-pub(super) fn machine(kind: Kind, device: Device) -> Result<f64> {
-    let side: i64 = if device.is_cuda() { 8_192 } else { 1_024 };
-    let options = (Kind::Float, device);
-    let (a, b) = (Tensor::f_rand([side, side], options)?, Tensor::f_rand([side, side], options)?);
-    let (a, b) = (a.f_to_kind(kind)?, b.f_to_kind(kind)?);
-    let mut best = f64::INFINITY;
-    for _ in 0..8 {
-        let clock = Instant::now();
-        let product = no_grad(|| a.f_matmul(&b))?;
-        // Reading one number waits for the device.
-        product.f_get(0)?.f_get(0)?.f_double_value(&[])?;
-        best = best.min(clock.elapsed().as_secs_f64());
-    }
-    Ok(2.0 * (side as f64).powi(3) / best)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,10 +111,5 @@ mod tests {
         let answers = 2.0 * (2.0 * layer + 640.0) * 5.0;
         assert_eq!(answering(&backbone, &tokens, 5), forward + answers + attention);
         assert!(pictures(&backbone, 2) == 2.0 * pictures(&backbone, 1) && pictures(&backbone, 1) > 0.0);
-    }
-
-    #[test]
-    fn the_machine_multiplies() {
-        assert!(machine(Kind::Float, Device::Cpu).expect("measured") > 1e8);
     }
 }

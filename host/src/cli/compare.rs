@@ -8,10 +8,13 @@ use serde::Serialize;
 
 use crate::cli::output::Output;
 use crate::compare::arguments::CompareArguments;
+use crate::compare::outlook::rate::Rate;
+use crate::compare::outlook::tasks::{self, Amount, SizesFrom};
 use crate::compare::outlook::{self, Outlook};
 use crate::compare::plan::Plan;
 use crate::compare::protocol::Refusal;
-use crate::compare::{self, Refused};
+use crate::compare::run::workers;
+use crate::compare::{self, Refused, check};
 use crate::config::{self, Location, Origins, Request, RunConfig, plugin_key};
 use crate::report::results::Results;
 use crate::report::tables;
@@ -64,7 +67,7 @@ pub(crate) struct CompareCommand {
     /// Print the cells and what they will take, check what is there, and stop
     #[arg(long)]
     dry_run: bool,
-    /// Operations a second, in 10^12, that estimates of time reckon with [default: 300]
+    /// Operations a second, in 10^12, that estimates of time reckon with [default: on a CPU measured, of a GPU 300]
     #[arg(long, value_name = "NUMBER", requires = "dry_run", value_parser = tflops)]
     tflops: Option<f64>,
     /// Print JSON
@@ -199,10 +202,19 @@ impl CompareCommand {
     /// Prints what would be done, what it would cost, and what is refused; nothing is written.
     fn plan(&self, arguments: &CompareArguments, output: &Output) -> anyhow::Result<ExitCode> {
         let mut plan = Plan::new(&arguments.config);
-        let outlook = outlook::of(&arguments.config, self.tflops.map(|number| number * 1e12));
-        if let Some(outlook) = &outlook {
-            plan.steps = Some(outlook.steps);
-            plan.answers = outlook.answers as usize;
+        let config = &arguments.config;
+        let tasks = tasks::tasks(config, &check::counts(arguments)?);
+        let mut outlook = None;
+        if let Some(tasks) = tasks {
+            let amount = Amount::of(config, &tasks);
+            let is_counted = tasks.iter().all(|task| task.sizes_from == SizesFrom::Data);
+            let rate = || Rate::of(config, self.tflops.map(|number| number * 1e12));
+            outlook = outlook::of(config, tasks, workers(arguments), rate)?;
+            // Sizes of CoIN's are not taken where nothing would say so.
+            if is_counted || outlook.is_some() {
+                plan.steps = Some(amount.steps);
+                plan.answers = amount.answers;
+            }
         }
         if !self.json {
             output.data(&plan.to_string())?;

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::compare::arguments::CompareArguments;
 use crate::compare::environment;
+use crate::compare::outlook::tasks::{Counts, is_here};
 use crate::compare::process::{Message, Worker};
 use crate::compare::protocol::{self, FeatureSize, Inputs, Refusal, Reply, Request};
 use crate::config::RunConfig;
@@ -66,7 +67,8 @@ pub fn check(arguments: &CompareArguments) -> Result<Checked> {
     environment::check_device(arguments.config.backbone.device)?;
     let mut config = arguments.config.clone();
     let mut checker = Checker::new(arguments)?;
-    let protocol::Checked { mut refusals, mut plugins, inputs, features, mut notes } = checker.ask(None)?;
+    let protocol::Checked { mut refusals, mut plugins, inputs, features, mut notes, .. } =
+        checker.ask(None)?;
     notes.extend(environment::unused_gpu(config.backbone.device));
     if refusals.is_empty() {
         for method in methods(&config) {
@@ -99,6 +101,17 @@ pub fn inputs(arguments: &CompareArguments) -> Result<Inputs> {
     } else {
         Err(Refused { refusals: found.refusals }.into())
     }
+}
+
+/// The records of the tasks whose data can be opened here. A plugin that crashes or hangs leaves none; the check tells of it.
+///
+/// # Errors
+/// No worker can be started, or the user stopped it.
+pub fn counts(arguments: &CompareArguments) -> Result<Counts> {
+    if !arguments.config.tasks.iter().any(|(_, task)| is_here(&task.root)) {
+        return Ok(Counts::new());
+    }
+    Ok(Checker::new(arguments)?.send(&Request::Count, None)?.counts)
 }
 
 /// Every method that a run builds, those of references too.
@@ -136,6 +149,10 @@ impl<'a> Checker<'a> {
 
     /// Asks about the tasks, or about one method, in a new worker where the last one ended.
     fn ask(&mut self, method: Option<&str>) -> Result<protocol::Checked> {
+        self.send(&Request::Check { method: method.map(str::to_string) }, method)
+    }
+
+    fn send(&mut self, request: &Request, method: Option<&str>) -> Result<protocol::Checked> {
         let mut worker = match self.worker.take() {
             Some(worker) => worker,
             None => {
@@ -145,7 +162,7 @@ impl<'a> Checker<'a> {
             }
         };
         // A worker that is gone by now is noticed below.
-        let _unsent = worker.send(&Request::Check { method: method.map(str::to_string) });
+        let _unsent = worker.send(request);
         let refuse = |message: String| {
             let refusal = Refusal { method: method.map(str::to_string), message, exit: 3 };
             protocol::Checked { refusals: vec![refusal], ..protocol::Checked::default() }

@@ -80,7 +80,7 @@ pub fn run(arguments: &CompareArguments) -> Result<Outcome> {
     manifest.write(out)?;
     let (config, features, notes) = (checked.config, checked.features, checked.notes);
     let queue: VecDeque<Work> = works(&config).into_iter().filter(|work| !gathered.has(work)).collect();
-    let jobs = arguments.jobs.unwrap_or_else(|| default_jobs(&config)).clamp(1, queue.len().max(1));
+    let jobs = jobs(arguments.jobs, &config, queue.len());
     let units = work_units::of(&config, queue.iter());
     let mut pool = Pool {
         config: &config,
@@ -173,6 +173,15 @@ pub(super) fn works(config: &RunConfig) -> Vec<Work> {
     let numbers = |&seed: &u64| (0..config.references.len()).map(move |number| (number, seed));
     let references = config.seeds.iter().flat_map(numbers).flat_map(work);
     cells.chain(references).chain([Work::ZeroShot]).collect()
+}
+
+/// Workers at a time of a run that begins.
+pub fn workers(arguments: &CompareArguments) -> usize {
+    jobs(arguments.jobs, &arguments.config, works(&arguments.config).len())
+}
+
+fn jobs(asked: Option<usize>, config: &RunConfig, works: usize) -> usize {
+    asked.unwrap_or_else(|| default_jobs(config)).clamp(1, works.max(1))
 }
 
 /// One on a GPU; on CPU as many as the cores carry.

@@ -13,6 +13,7 @@ use crate::compare::clock::{Clock, Lap};
 use crate::compare::content;
 use crate::compare::event::{CellEvent, Line};
 use crate::compare::message::message;
+use crate::compare::outlook::tasks::counted;
 use crate::compare::plan::Cell as Planned;
 use crate::compare::protocol::{Checked, FeatureSize, Inputs, Refusal, Reply, Request, Work};
 use crate::compare::recipe::Recipe;
@@ -53,6 +54,9 @@ pub fn serve(requests: impl BufRead, mut replies: impl Write) -> Result<()> {
     for line in lines {
         let reply = match serde_json::from_str(&line?)? {
             Request::Setup { .. } => bail!("a worker is set up once"),
+            Request::Count => {
+                Reply::Checked(Checked { counts: counted(&config, &mut shelf), ..Checked::default() })
+            }
             Request::Check { method } => check(&config, &mut shelf, &mut parts, method.as_deref()),
             Request::Run { work, beginning } => {
                 let done = loaded(&config, &mut shelf, &mut parts)

@@ -34,6 +34,13 @@ pub const SIZES: [Size; 8] = [
 ];
 
 impl Count {
+    /// The number, exact or not.
+    pub fn number(self) -> usize {
+        match self {
+            Exactly(count) | About(count) => count,
+        }
+    }
+
     /// Whether a number is it.
     pub fn is(self, found: usize) -> bool {
         match self {

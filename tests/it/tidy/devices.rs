@@ -39,6 +39,7 @@ const CPU: &[(&str, &str)] = &[
     ("host/src/compare/environment.rs", "a configuration's device"),
     ("host/src/compare/merged.rs", "checkpoints are merged on the CPU"),
     ("host/src/compare/content.rs", "a configuration's device"),
+    ("host/src/compare/product.rs", "the processor itself is measured"),
     ("host/src/compare/world.rs", "a configuration's device"),
 ];
 
