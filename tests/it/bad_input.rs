@@ -325,3 +325,17 @@ fn nothing_is_left_to_go_on_with() {
     let seen = refused(&workspace, &["--methods", "lora-replay", "--set", "references=[]", "--keep-going"]);
     assert!(seen.starts_with("exit: 3\n") && seen.contains("protocol.replay_samples_per_task"), "{seen}");
 }
+
+#[test]
+fn a_model_command_refuses_before_it_loads_or_fetches() {
+    let workspace = Workspace::new();
+    let logits = ["model", "logits", "--model", "nowhere", "--data", "a.json", "--images", ".", "--out"];
+    let shown = workspace.run(&[&logits[..], &["none/out.safetensors"]].concat());
+    let expected = "error: there is no folder none for none/out.safetensors\nhint: make it first\n";
+    assert!(shown.starts_with("exit: 2\n") && shown.ends_with(expected), "{shown}");
+    let shown = workspace.run(&["model", "fetch", "smollm2", "--packages", "nowhere"]);
+    let expected = "----- stderr -----\nerror: there is no folder nowhere\nhint: --packages names the folder";
+    assert!(shown.starts_with("exit: 2\n") && shown.contains(expected), "{shown}");
+    let shown = workspace.run(&[&logits[..], &["out.safetensors", "--dtype", "bf16"]].concat());
+    assert!(shown.starts_with("exit: 2\n") && shown.contains("did you mean `bfloat16`?"), "{shown}");
+}

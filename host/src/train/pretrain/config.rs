@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::config::Device;
+use crate::config::{ConfigError, Device, Origin, nearest};
 
 /// All of `configs/pretrain-tiny.toml` or `configs/pretrain-smollm2.toml`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,9 +56,11 @@ impl PretrainConfig {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
         let mut table: toml::Table = toml::from_str(&text).with_context(|| path.display().to_string())?;
+        check_keys(&table, &|key| Origin::File { file: path.display().to_string(), line: line(&text, key) })?;
         for assignment in set {
             let change: toml::Table = toml::from_str(assignment)
                 .with_context(|| format!("--set {assignment}\nhint: write it as KEY=VALUE in TOML"))?;
+            check_keys(&change, &|_| Origin::option(format!("--set {assignment}")))?;
             merge(&mut table, change);
         }
         let mut config: PretrainConfig =
@@ -78,6 +80,72 @@ impl PretrainConfig {
         }
         Ok(config)
     }
+}
+
+const KEYS: [&str; 11] = [
+    "seed",
+    "threads",
+    "device",
+    "model",
+    "template",
+    "projector_only",
+    "held_out",
+    "evaluate_every",
+    "checkpoint_every",
+    "vision",
+    "alignment",
+];
+
+const STAGE_KEYS: [&str; 7] =
+    ["steps", "batch_size", "learning_rate", "tower_scale", "weight_decay", "warmup_ratio", "clip_norm"];
+
+/// The first key that there is not, with its place, which `origin` knows, and the one that was meant.
+fn check_keys(table: &toml::Table, origin: &dyn Fn(&[&str]) -> Origin) -> Result<(), ConfigError> {
+    for (key, value) in table {
+        if !KEYS.contains(&key.as_str()) {
+            return Err(unknown(key, key, &KEYS, &origin(&[key])));
+        }
+        for inner in value.as_table().into_iter().flat_map(toml::Table::keys) {
+            if !STAGE_KEYS.contains(&inner.as_str()) {
+                return Err(unknown(&format!("{key}.{inner}"), inner, &STAGE_KEYS, &origin(&[key, inner])));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn unknown(place: &str, key: &str, known: &[&str], origin: &Origin) -> ConfigError {
+    let hint = nearest::hint(key, known.iter().copied());
+    ConfigError::new("unknown key").at(origin).key(place).hint(hint)
+}
+
+/// The line, counted from 1, of a key of the file, given with the table that it stands in.
+fn line(text: &str, path: &[&str]) -> usize {
+    let mut table = None;
+    for (number, line) in text.lines().enumerate() {
+        if let Some(name) = line.trim().strip_prefix('[') {
+            table = name.split(']').next();
+        }
+        let is_it = match path {
+            [key] => {
+                table == Some(key)
+                    || table.is_none() && after(line, key).is_some_and(|rest| rest.starts_with(['=', '.']))
+            }
+            [of, key] => {
+                table == Some(of) && after(line, key).is_some_and(|rest| rest.starts_with('='))
+                    || table.is_none() && after(line, of).is_some_and(|rest| rest.contains(key))
+            }
+            _ => false,
+        };
+        if is_it {
+            return number + 1;
+        }
+    }
+    1
+}
+
+fn after<'a>(line: &'a str, key: &str) -> Option<&'a str> {
+    line.trim_start().strip_prefix(key).map(str::trim_start)
 }
 
 fn merge(table: &mut toml::Table, change: toml::Table) {
@@ -118,6 +186,45 @@ mod tests {
     #[test]
     fn an_unknown_key_is_refused() {
         let error = PretrainConfig::read(&shipped(), &["vision.step=7".to_owned()]).expect_err("refused");
-        assert!(format!("{error:#}").contains("step"), "{error:#}");
+        assert_eq!(
+            error.to_string(),
+            "--set vision.step=7: `vision.step`: unknown key\nhint: did you mean `steps`?"
+        );
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("a.toml");
+        let text = std::fs::read_to_string(shipped()).expect("there");
+        for (from, to, said) in [
+            ("\nseed = 0", "\nsead = 0", "`sead`: unknown key\nhint: did you mean `seed`?"),
+            (
+                "[alignment]\nsteps",
+                "[alignment]\nstepz",
+                "`alignment.stepz`: unknown key\nhint: did you mean `steps`?",
+            ),
+            ("[alignment]", "[allignment]", "`allignment`: unknown key\nhint: did you mean `alignment`?"),
+        ] {
+            let at = text.find(from).expect("there") + from.rfind('\n').map_or(0, |end| end + 1);
+            let number = text[..at].matches('\n').count() + 1;
+            std::fs::write(&file, text.replacen(from, to, 1)).expect("written");
+            let error = PretrainConfig::read(&file, &[]).expect_err(to).to_string();
+            assert_eq!(error, format!("{}:{}: {said}", file.display(), number));
+        }
+    }
+
+    #[test]
+    fn the_keys_that_are_known_are_those_that_are_read() {
+        let config = PretrainConfig::read(&shipped(), &[]).expect("sound");
+        let written = serde_json::to_value(&config).expect("JSON");
+        let keys = |value: &serde_json::Value| -> Vec<String> {
+            value.as_object().expect("a table").keys().cloned().collect()
+        };
+        let sorted = |known: &[&str]| {
+            let mut known: Vec<String> = known.iter().map(|&key| key.to_owned()).collect();
+            known.sort();
+            known
+        };
+        let (mut top, mut stage) = (keys(&written), keys(&written["alignment"]));
+        top.sort();
+        stage.sort();
+        assert_eq!((top, stage), (sorted(&KEYS), sorted(&STAGE_KEYS)));
     }
 }
