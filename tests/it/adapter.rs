@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use coin_host::model::weights;
-use serde_json::Value;
+use coin_host::model::{Backbone, weights};
+use serde_json::{Value, json};
 use tch::{Kind, Tensor};
 
 use crate::runs::{SMALL, compare, finish, reference, succeed, text, workspace};
@@ -172,6 +172,49 @@ fn a_stage_is_exported_by_the_names_of_its_cell_and_task() {
     };
     assert_eq!(sums(&kept), sums(&adapter));
     assert!(sums(&kept).iter().all(|sum| *sum > 0.0) && !sums(&kept).is_empty());
+}
+
+/// A run trains the projector too.
+#[test]
+fn bench_answers_with_what_a_run_has_trained() {
+    let run = reference().0.to_str().expect("text");
+    let (workspace, shown) = export(&["--run", run, "--cell", "lora/written/0"]);
+    assert!(shown.starts_with("exit: 0\n"), "{shown}");
+    let place = workspace.path();
+    fs::create_dir(place.join("tiny")).expect("made");
+    Backbone::write_builtin_tiny(&place.join("tiny")).expect("written");
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/llava");
+    let (data, images) = (fixtures.join("single.json"), fixtures.join("images"));
+    let bench = |what: &str, more: &[&str]| -> Value {
+        let mut command =
+            workspace.command(&["--quiet", "bench", what, "--threads", "1", "--batch-size", "2"]);
+        command.args(["--model", "tiny"]).arg("--data").arg(&data).arg("--images").arg(&images).args(more);
+        let output = command.output().expect("coin-host starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    };
+    let (plain, adapted) = (bench("generate", &[]), bench("generate", &["--adapter", "adapter"]));
+    assert_ne!(plain["answers"], adapted["answers"]);
+    let more = ["--adapter", "adapter", "--steps", "1", "--out", "again"];
+    let trained = bench("train", &more);
+    assert!(trained["losses"][0].as_f64().expect("a loss") > 0.0);
+    let names = |folder: &str| -> Vec<String> {
+        let tensors = weights::load_all(&place.join(folder).join("adapter_model.safetensors"));
+        tensors.expect("tensors").into_keys().collect()
+    };
+    assert_eq!(names("again"), names("adapter"));
+    assert!(names("again").iter().any(|name| name.contains("multi_modal_projector")));
+    // One LoRA has one rank.
+    let path = place.join("adapter/adapter_config.json");
+    let text = fs::read_to_string(&path).expect("there");
+    let mut config: Value = serde_json::from_str(&text).expect("JSON");
+    config["alpha_pattern"] = json!({"layers.0.self_attn.q_proj": 3.0});
+    fs::write(&path, config.to_string()).expect("written");
+    let mut command = workspace.command(&["bench", "generate", "--model", "tiny", "--adapter", "adapter"]);
+    let output = command.arg("--data").arg(&data).arg("--images").arg(&images).output().expect("started");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("and there is one LoRA here") && stderr.contains("hint: "), "{stderr}");
 }
 
 #[test]

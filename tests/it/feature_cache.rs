@@ -77,7 +77,20 @@ fn its_size_is_told_before_it_is_made_and_kept_to() {
     assert!(!workspace.path().join("features").exists());
     // Each worker counts what it finds and what it writes.
     succeed(compare(&workspace, &["--methods", "lora", "--jobs", "1"]));
-    assert_eq!(entries(&workspace.path().join("features")).len(), 4);
+    let folder = workspace.path().join("features");
+    assert_eq!(entries(&folder).len(), 4);
+    // What another version left is told, and left where it is.
+    fs::create_dir_all(folder.join("0123456789abcdef/ab")).expect("made");
+    fs::write(folder.join("0123456789abcdef/ab/entry"), [0; 3072]).expect("written");
+    let output = finish(compare(&workspace, &["--methods", "lora", "--dry-run"]));
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("; 3.0 KiB of it are of other versions"), "{stderr}");
+    let own = fs::read_dir(&folder).expect("there").map(|entry| entry.expect("an entry").file_name());
+    let own = own
+        .map(|name| name.display().to_string())
+        .find(|name| name.len() == 16 && name != "0123456789abcdef");
+    assert!(stderr.contains(&format!("all but {} may be removed", own.expect("a folder"))), "{stderr}");
+    assert_eq!(entries(&folder).len(), 5);
 }
 
 #[test]

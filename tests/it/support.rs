@@ -56,6 +56,7 @@ pub(crate) fn settings() -> insta::Settings {
     settings.add_filter(r"\([0-9a-f]{12}\)", "([HASH])");
     settings.add_filter(" +  # ", "  # ");
     settings.add_filter(r"which has [0-9.]+ [KMG]?i?B", "which has [SIZE]");
+    settings.add_filter(r"; [^;]+ of other versions of this program, .* may be removed", "");
     settings
 }
 

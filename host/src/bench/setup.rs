@@ -23,6 +23,8 @@ pub struct Request<'a> {
     pub dtype: Dtype,
     /// The method, as a stack of one plugin.
     pub method: Option<StackEntry>,
+    /// Whether the projector is trained too.
+    pub projector: bool,
     pub plugin_dirs: Vec<PathBuf>,
     pub batch_size: usize,
     pub steps: usize,
@@ -120,7 +122,8 @@ impl Setup {
     }
 }
 
-/// AdamW at a constant rate without decay, on the method's tensors alone: what is compared is a step, not a recipe.
+/// AdamW at a constant rate without decay, on the method's tensors and on the projector if an adapter has one: what is compared is a step,
+/// not a recipe.
 fn config(request: &Request, threads: usize) -> RunConfig {
     RunConfig {
         name: String::from("bench"),
@@ -141,7 +144,7 @@ fn config(request: &Request, threads: usize) -> RunConfig {
             steps: Some(request.steps),
             epochs: None,
             learning_rate: request.learning_rate,
-            projector_learning_rate: 0.0,
+            projector_learning_rate: if request.projector { request.learning_rate } else { 0.0 },
             weight_decay: 0.0,
             betas: [0.9, 0.999],
             epsilon: 1e-8,

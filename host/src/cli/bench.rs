@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
 use crate::bench::{self, Request, Setup, Training};
@@ -11,6 +12,9 @@ use crate::cli::output::Output;
 use crate::config::{ConfigError, Dtype, FLOAT16, StackEntry};
 use crate::data::bad_input::BadInput;
 use crate::train::peft::{LORA, PeftAdapter};
+
+/// Where none is named.
+const LEARNING_RATE: f64 = 2e-4;
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchCommand {
@@ -36,7 +40,7 @@ struct Train {
     /// Optimizer steps; the first two are for warming up
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..))]
     steps: u32,
-    #[arg(long, default_value_t = 2e-4)]
+    #[arg(long, default_value_t = LEARNING_RATE)]
     learning_rate: f64,
     /// Compute layers once more for their gradients, and keep little
     #[arg(long)]
@@ -68,7 +72,7 @@ struct Common {
     /// A key of the method: `r=128`
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Start from this LoRA adapter, in PEFT's format, with its rank and modules
+    /// Start from this LoRA adapter, in PEFT's format, with its rank and modules, and from its projector
     #[arg(long, value_name = "FOLDER")]
     adapter: Option<PathBuf>,
     /// Records in a batch
@@ -123,18 +127,21 @@ impl Common {
                 .hint("for example `--method lora`")
                 .into());
         }
-        let keys = match &self.adapter {
-            Some(folder) if method == Some(LORA) => PeftAdapter::read(folder).map_err(BadInput::from)?.keys(),
-            _ => toml::Table::new(),
-        };
+        let (mut keys, mut projector) = (toml::Table::new(), false);
+        if let Some(folder) = self.adapter.as_ref().filter(|_| method == Some(LORA)) {
+            let adapter = PeftAdapter::read(folder).map_err(BadInput::from)?;
+            keys = adapter.keys().with_context(|| folder.display().to_string()).map_err(BadInput::from)?;
+            projector = adapter.has_projector();
+        }
         Ok(Request {
             inputs: self.inputs.inputs()?,
             dtype: self.inputs.dtype,
             method: method.map(|plugin| entry(plugin, keys, &self.set)).transpose()?,
             plugin_dirs: self.plugin_dir.clone(),
             batch_size: usize::from(self.batch_size),
+            projector,
             steps: 1,
-            learning_rate: 0.0,
+            learning_rate: LEARNING_RATE,
             gradient_checkpointing: false,
             max_new_tokens: 1,
             strict: false,

@@ -64,10 +64,8 @@ mod tests {
 
     #[test]
     fn the_machine_multiplies() {
-        let threads = tch::get_num_threads() as usize;
-        for rate in [machine(Kind::Float, Device::Cpu), processor(Kind::BFloat16, threads)] {
-            let rate = rate.expect("measured");
-            assert!(rate > 1e6 && rate.is_finite(), "{rate}");
-        }
+        // Not `processor`: it changes the threads of a process, in which other tests compute.
+        let rate = machine(Kind::Float, Device::Cpu).expect("measured");
+        assert!(rate > 1e6 && rate.is_finite(), "{rate}");
     }
 }

@@ -104,11 +104,15 @@ pub struct FeatureSize {
     pub held: u64,
     /// Bytes that it may grow to.
     pub most: u64,
+    /// Of those in it the ones that other versions of the program keep there.
+    pub others: u64,
+    /// The folder in it that is not theirs.
+    pub own: PathBuf,
 }
 
 impl std::fmt::Display for FeatureSize {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let FeatureSize { folder, pictures, bytes: each, held, most } = self;
+        let FeatureSize { folder, pictures, bytes: each, held, most, others, own } = self;
         let all = pictures * each;
         write!(
             f,
@@ -120,11 +124,18 @@ impl std::fmt::Display for FeatureSize {
             bytes(*held as f64),
             bytes(*most as f64)
         )?;
-        if all > *most {
-            write!(f, " (`feature_cache_gib`): the rest is computed in each run")
-        } else {
-            Ok(())
+        if all.saturating_add(*others) > *most {
+            write!(f, " (`feature_cache_gib`): the rest is computed in each run")?;
         }
+        if *others > 0 {
+            write!(
+                f,
+                "; {} of it are of other versions of this program, which this one does not read: all but {} may be removed",
+                bytes(*others as f64),
+                own.file_name().unwrap_or_default().display()
+            )?;
+        }
+        Ok(())
     }
 }
 

@@ -115,7 +115,7 @@ fn check(
             let positions = parts.backbone.config().text_config.max_position_embeddings as usize;
             let prompters = world::prompters(config, &parts.backbone, &parts.tokenizer)?;
             let (tasks, limit) = (&parts.tasks, config.evaluation.limit);
-            lengths::check(tasks, &prompters, &config.seeds, limit, positions, 0)?;
+            lengths::check(tasks, &prompters, &config.seeds, limit, positions, 0, &|_| true)?;
             return Ok(Checked { inputs, features, notes, ..Checked::default() });
         };
         let world = world(config, parts)?;
@@ -162,13 +162,17 @@ fn features(config: &RunConfig, parts: &Parts) -> Result<Option<FeatureSize>> {
         pictures += task.source.len(Split::Test)?.min(config.evaluation.limit.unwrap_or(usize::MAX));
     }
     let element = parts.backbone.kind().elt_size_in_bytes() as u64;
-    let held =
-        parts.tasks.first().and_then(|task| task.feature_cache.as_ref()).map_or(0, |cache| cache.held());
+    let Some(cache) = parts.tasks.first().and_then(|task| task.feature_cache.as_ref()) else {
+        return Ok(None);
+    };
+    let (others, own) = cache.others();
     Ok(Some(FeatureSize {
         folder: feature_folder(location)?,
         pictures: pictures as u64,
         bytes: entry_bytes(parts.backbone.config(), element),
-        held,
+        held: cache.held(),
+        others,
+        own: own.to_path_buf(),
         most: (gib * f64::from(1 << 30)) as u64,
     }))
 }

@@ -1,8 +1,8 @@
 //! Vision features of a frozen tower on disk, between runs: one file for the picture's bytes, the tower that saw it and how it was prepared.
 //!
 //! A file holds what was computed to the last bit and its sha256: one that is damaged or cut is computed again. What cannot be written is
-//! left out. Each version of the program has a folder of its own in the cache's, since it may compute in another way; where there is no
-//! room left, those of other versions go. Nothing else is in the folder, which may be removed at any time.
+//! left out. Each version of the program has a folder of its own in the cache's, since it may compute in another way. Nothing else is in the
+//! folder, which may be removed at any time, whole or a version's part.
 
 mod room;
 mod tower;
@@ -32,7 +32,9 @@ const DIGEST: usize = 32;
 pub struct FeatureCache {
     folder: PathBuf,
     /// Of this version of the program, in that folder.
-    own: String,
+    own: PathBuf,
+    /// Bytes of other versions.
+    others: u64,
     /// Begins the hash that names a file.
     tower: Sha256,
     kind: Kind,
@@ -54,15 +56,17 @@ impl FeatureCache {
             )
         };
         let program = tower::program()?;
-        let own = program[..room::NAMED].to_string();
-        room::used(&folder.join(&own));
+        let own = folder.join(&program[..room::NAMED]);
+        let held = room::held(folder).with_context(place)?;
+        let tag = std::fs::metadata(folder.join(TAG.0)).map_or(0, |metadata| metadata.len());
         Ok(FeatureCache {
             tower: tower::tower(backbone, &program)?,
+            others: held.saturating_sub(tag + room::held(&own).with_context(place)?),
             own,
             kind: backbone.kind(),
             device: backbone.device(),
             most,
-            held: AtomicU64::new(room::held(folder).with_context(place)?),
+            held: AtomicU64::new(held),
             folder: folder.to_owned(),
         })
     }
@@ -70,6 +74,11 @@ impl FeatureCache {
     /// Bytes that all files in the folder take.
     pub fn held(&self) -> u64 {
         self.held.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that other versions of the program keep there, which this one does not read, and the folder that is this one's.
+    pub fn others(&self) -> (u64, &Path) {
+        (self.others, &self.own)
     }
 
     /// The name of a picture's features: its file's bytes, how it is prepared, and whether it is made grey.
@@ -81,7 +90,7 @@ impl FeatureCache {
     }
 
     fn path(&self, key: &str) -> PathBuf {
-        self.folder.join(&self.own).join(&key[..2]).join(key)
+        self.own.join(&key[..2]).join(key)
     }
 
     /// The features `[N, d_v]` under a name, if they are there and sound.
@@ -107,14 +116,11 @@ impl FeatureCache {
         let size = (DIGEST + stored.len()) as u64;
         let path = self.path(key);
         let folder = path.parent().unwrap_or(&self.folder);
-        while self.held().saturating_add(size) > self.most {
-            if !self.is_tagged() || !room::give_way(&self.folder, &self.own)? {
-                return Ok(());
-            }
-            self.held.store(room::held(&self.folder)?, Ordering::Relaxed);
+        if self.held().saturating_add(size) > self.most {
+            return Ok(());
         }
         std::fs::create_dir_all(folder)?;
-        if !self.is_tagged() {
+        if !self.folder.join(TAG.0).is_file() {
             files::replace(&self.folder.join(TAG.0), TAG.1.as_bytes())?;
         }
         let mut file = files::temporary(folder)?;
@@ -123,11 +129,6 @@ impl FeatureCache {
         file.persist(&path)?;
         self.held.fetch_add(size, Ordering::Relaxed);
         Ok(())
-    }
-
-    /// Whether the folder is one that a cache was made in, so that what has a version's name there is one.
-    fn is_tagged(&self) -> bool {
-        std::fs::read(self.folder.join(TAG.0)).is_ok_and(|found| found == TAG.1.as_bytes())
     }
 }
 
@@ -230,41 +231,26 @@ mod tests {
         assert_eq!(full.held(), cache.held() + TAG.1.len() as u64);
     }
     #[test]
-    fn features_of_other_versions_give_way() {
+    fn features_of_other_versions_are_counted_apart_and_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let (cache, _) = opened(folder.path(), 1 << 20);
+        assert_eq!(cache.others().0, 0);
         let key =
             |cache: &FeatureCache, picture: &[u8]| cache.key(picture, &Transform::tiny(), false).unwrap();
         cache.write(&key(&cache, b"a"), &features());
         let one = cache.held();
-        let other = |name: &str, hours: u64| {
-            let path = folder.path().join(name).join("00");
+        // As earlier versions laid them out, too.
+        for name in ["0123456789abcdef/00", "ab"] {
+            let path = folder.path().join(name);
             std::fs::create_dir_all(&path).unwrap();
-            std::fs::write(path.join("entry"), vec![0; 2 * one as usize]).unwrap();
-            let then = std::time::SystemTime::now() - std::time::Duration::from_secs(3600 * hours);
-            let version = path.parent().unwrap();
-            std::fs::File::open(version).unwrap().set_modified(then).unwrap();
-            version.to_path_buf()
-        };
-        let (newer, older) = (other("0123456789abcdef", 1), other("fedcba9876543210", 2));
-        // Whatever else a person put there stays.
-        let (foreign, named) = (other("0123456789abcdeg", 3), other("pictures", 4));
-        let (full, _) = opened(folder.path(), 8 * one + TAG.1.len() as u64 + 10);
-        full.write(&key(&full, b"b"), &features());
-        assert!(!older.exists() && newer.exists(), "the one that was used longest ago");
-        assert!(full.read(&key(&full, b"a")).is_some() && full.read(&key(&full, b"b")).is_some());
-        assert_eq!(full.held(), 8 * one + TAG.1.len() as u64);
-        full.write(&key(&full, b"c"), &features());
-        assert!(!newer.exists() && full.read(&key(&full, b"c")).is_some());
-        for name in [b"d", b"e", b"f"] {
-            full.write(&key(&full, name), &features());
+            std::fs::write(path.join("entry"), vec![0; one as usize]).unwrap();
         }
-        assert!(full.read(&key(&full, b"d")).is_some() && full.read(&key(&full, b"f")).is_none());
-        assert!(foreign.exists() && named.exists());
-        std::fs::remove_file(folder.path().join(TAG.0)).unwrap();
-        let unknown = other("0123456789abcdef", 1);
-        let (full, _) = opened(folder.path(), 1);
-        full.write(&key(&full, b"g"), &features());
-        assert!(unknown.exists(), "a folder that no cache was made in");
+        let (full, _) = opened(folder.path(), 3 * one + TAG.1.len() as u64);
+        assert_eq!(full.others().0, 2 * one);
+        assert!(full.path(&key(&full, b"a")).starts_with(full.others().1));
+        full.write(&key(&full, b"b"), &features());
+        assert!(full.read(&key(&full, b"a")).is_some() && full.read(&key(&full, b"b")).is_none());
+        assert_eq!(full.held(), 3 * one + TAG.1.len() as u64);
+        assert!(folder.path().join("0123456789abcdef/00/entry").exists());
     }
 }

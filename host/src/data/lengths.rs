@@ -11,8 +11,8 @@ use crate::report::format::count;
 /// Records that are named; the others are counted.
 const SHOWN: usize = 5;
 
-/// Looks at the training records, as each seed words them, and at the first `limit` test records, or all, of every task. Few of them
-/// are tokenised: most are short enough by their bytes alone.
+/// Looks at the training records, as each seed words them, of the tasks that are still `trained`, and at the first `limit` test records,
+/// or all, of every task. Few of them are tokenised: most are short enough by their bytes alone.
 ///
 /// # Errors
 /// Records that do not fit into what `soft` tokens of a method leave of `positions`.
@@ -23,14 +23,18 @@ pub fn check(
     limit: Option<usize>,
     positions: usize,
     soft: usize,
+    trained: &dyn Fn(usize) -> bool,
 ) -> Result<()> {
     let room = positions.saturating_sub(soft);
-    for (task, prompter) in tasks.iter().zip(prompters) {
+    for (place, (task, prompter)) in tasks.iter().zip(prompters).enumerate() {
         let mut long: Vec<String> = Vec::new();
         let mut found = 0;
         for (split, seeds, limit, name) in
             [(Split::Train, seeds, None, "training"), (Split::Test, &[0][..], limit, "test")]
         {
+            if split == Split::Train && !trained(place) {
+                continue;
+            }
             let mut number = 0;
             task.each_record(split, limit, &mut |record| {
                 let has_image = record.image.is_some();
@@ -136,13 +140,23 @@ mod tests {
     }
 
     fn checked(train: &[usize], test: &[usize], limit: Option<usize>, soft: usize) -> Result<()> {
+        checked_of(train, test, limit, soft, true)
+    }
+
+    fn checked_of(
+        train: &[usize],
+        test: &[usize],
+        limit: Option<usize>,
+        soft: usize,
+        trained: bool,
+    ) -> Result<()> {
         let (_, tokenizer) = Backbone::builtin_tiny(Device::Cpu, Kind::Float).unwrap();
         let prompter = Prompter::new(Template::named("tiny").unwrap(), &tokenizer, 4, 16).unwrap();
         let source = Box::new(Made([train.to_vec(), test.to_vec()]));
         let pictures = Pictures { root: PathBuf::new(), transform: Transform::tiny(), blank: false };
         let instruction = Instruction::new(&crate::config::Instruction::original());
         let task = Task::new("gqa".into(), Metric::ExactMatch, 4, source, instruction, pictures);
-        check(&[task], &[prompter], &[0, 1], limit, 100, soft)
+        check(&[task], &[prompter], &[0, 1], limit, 100, soft, &|_| trained)
     }
 
     /// Of 100 positions the template takes three tokens of a prompt, and answer and end four more of an example.
@@ -162,6 +176,8 @@ mod tests {
         }
         checked(&[1], &[1, 98], Some(1), 0).unwrap();
         checked(&[1, 88], &[92], None, 5).unwrap();
+        checked_of(&[89], &[92], None, 5, false).unwrap();
+        checked_of(&[89], &[93], None, 5, false).unwrap_err();
         let error = checked(&[1, 89], &[92], None, 5).unwrap_err().to_string();
         assert!(error.contains("1 record does not fit beside 5 soft tokens into the model's 100"), "{error}");
         let error = checked(&[200; 9], &[1], None, 0).unwrap_err().to_string();

@@ -23,8 +23,8 @@ use crate::model::Backbone;
 pub(crate) const READ_TOGETHER: usize = 4096;
 /// Pictures that are decoded together.
 const DECODED_TOGETHER: usize = 64;
-/// Bytes of vision features that are kept between batches, of all tasks together; those of LLaVA 1.5 take 1.2 MB a picture at half
-/// precision.
+/// Bytes of vision features that are kept between batches: of a task, and while training of all together; those of LLaVA 1.5 take 1.2 MB
+/// a picture at half precision.
 pub(crate) const FEATURES_KEPT: usize = 1 << 29;
 /// The same of a task that nobody trains on or answers; there are many, and all on one device.
 const FEATURES_KEPT_AT_REST: usize = 1 << 27;

@@ -138,7 +138,7 @@ impl<'a> Cell<'a> {
         })
     }
 
-    /// Holds the records of all tasks, in the words of this cell's seed, against the positions that so many soft tokens leave.
+    /// Holds test records, and training records of this stage and later ones, against the positions that so many soft tokens leave.
     ///
     /// # Errors
     /// Records that do not fit.
@@ -146,7 +146,10 @@ impl<'a> Cell<'a> {
         if count > self.soft.get() {
             let World { config, backbone, tasks, ref prompters, .. } = *self.world;
             let positions = backbone.config().text_config.max_position_embeddings as usize;
-            lengths::check(tasks, prompters, &[self.seed], config.evaluation.limit, positions, count)?;
+            let ahead = self.stages.get(self.position.get().stage..).unwrap_or_default();
+            let trained = |task: usize| ahead.iter().any(|tasks| tasks.contains(&task));
+            let limit = config.evaluation.limit;
+            lengths::check(tasks, prompters, &[self.seed], limit, positions, count, &trained)?;
             self.soft.set(count);
         }
         Ok(())

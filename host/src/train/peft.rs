@@ -118,20 +118,34 @@ impl PeftAdapter {
         Ok(PeftAdapter { r, lora_alpha, lora_dropout, exceptions, tensors })
     }
 
-    /// The keys of a `lora` stack entry that has just these tensors.
-    pub fn keys(&self) -> toml::Table {
-        let modules: BTreeSet<&str> = self
-            .tensors
-            .keys()
-            .filter(|(_, part)| part == A)
-            .map(|(site, _)| site.rsplit('.').next().unwrap_or(site))
-            .collect();
+    /// The keys of one `lora` stack entry with the adapter's rank, scale and modules; of which layers they are is not among them.
+    ///
+    /// # Errors
+    /// Several ranks or scales, which are several entries.
+    pub fn keys(&self) -> Result<toml::Table> {
+        let sites: Vec<&str> =
+            self.tensors.keys().filter(|(_, part)| part == A).map(|(site, _)| site.as_str()).collect();
+        let (r, lora_alpha) = sites.first().map_or((self.r, self.lora_alpha), |site| self.scale(site));
+        if let Some(other) = sites.iter().find(|site| self.scale(site) != (r, lora_alpha)) {
+            let (other_r, other_alpha) = self.scale(other);
+            bail!(
+                "the adapter has r = {r} and lora_alpha = {lora_alpha} at `{}`, r = {other_r} and lora_alpha = {other_alpha} at `{other}`, and there is one LoRA here\nhint: `coin-host model merge` folds it into its checkpoint, whatever its ranks",
+                sites[0]
+            );
+        }
+        let modules: BTreeSet<&str> =
+            sites.iter().map(|site| site.rsplit('.').next().unwrap_or(site)).collect();
         let modules = modules.into_iter().map(toml::Value::from).collect();
-        toml::Table::from_iter([
-            (String::from("r"), self.r.into()),
-            (String::from("lora_alpha"), self.lora_alpha.into()),
+        Ok(toml::Table::from_iter([
+            (String::from("r"), r.into()),
+            (String::from("lora_alpha"), lora_alpha.into()),
             (String::from("target_modules"), toml::Value::Array(modules)),
-        ])
+        ]))
+    }
+
+    /// Whether the projector was trained beside it.
+    pub fn has_projector(&self) -> bool {
+        self.tensors.keys().any(|(_, part)| !part.starts_with("lora_"))
     }
 
     /// The sha256 of the files of a folder, by their names.
@@ -318,7 +332,7 @@ impl PeftAdapter {
             return Ok(());
         }
         bail!(
-            "the adapter's tensors are not those of the method:\n  {}\nhint: target_modules must be the same on both sides, and the projector trained where the adapter has one (training.projector_learning_rate)",
+            "the adapter's tensors are not those of the method:\n  {}\nhint: target_modules must be the same on both sides, and the projector trained where the adapter has one (training.projector_learning_rate); `coin-host model merge` folds in an adapter of some layers or of the vision tower",
             listed(faults)
         )
     }

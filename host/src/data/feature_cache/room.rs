@@ -1,9 +1,9 @@
-//! The size of the folder, and room in it where other versions of the program left features that only they can read.
+//! The size of the folder, and how much in it only other versions of the program can read.
 
 use std::fs;
 use std::io::Result;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::path::Path;
+use std::time::Duration;
 
 use crate::files;
 
@@ -23,7 +23,7 @@ pub(super) fn held(folder: &Path) -> Result<u64> {
         // Another process may have moved it meanwhile.
         let Ok(metadata) = entry.metadata() else { continue };
         if metadata.is_dir() {
-            bytes += held(&entry.path()).unwrap_or(0);
+            bytes += held(&entry.path())?;
         } else if files::is_unfinished(&entry.path())
             && metadata.modified().is_ok_and(|then| then.elapsed().is_ok_and(|age| age > FORGOTTEN))
         {
@@ -33,31 +33,4 @@ pub(super) fn held(folder: &Path) -> Result<u64> {
         }
     }
     Ok(bytes)
-}
-
-/// Says that a version uses its features now.
-pub(super) fn used(own: &Path) {
-    // Where the time cannot be set, the version counts as used when its folder was made.
-    let _kept = fs::File::open(own).and_then(|folder| folder.set_modified(SystemTime::now()));
-}
-
-/// Removes the features of the version that was used longest ago, unless there is none but `own`: whether there was one.
-pub(super) fn give_way(folder: &Path, own: &str) -> Result<bool> {
-    let mut oldest: Option<(SystemTime, PathBuf)> = None;
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let is_version = name.len() == NAMED && name.bytes().all(|byte| b"0123456789abcdef".contains(&byte));
-        let Ok(metadata) = entry.metadata() else { continue };
-        if name == own || !is_version || !metadata.is_dir() {
-            continue;
-        }
-        let used = metadata.modified()?;
-        if oldest.as_ref().is_none_or(|(before, _)| used < *before) {
-            oldest = Some((used, entry.path()));
-        }
-    }
-    let Some((_, path)) = oldest else { return Ok(false) };
-    fs::remove_dir_all(path)?;
-    Ok(true)
 }
