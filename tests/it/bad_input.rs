@@ -339,3 +339,20 @@ fn a_model_command_refuses_before_it_loads_or_fetches() {
     let shown = workspace.run(&[&logits[..], &["out.safetensors", "--dtype", "bf16"]].concat());
     assert!(shown.starts_with("exit: 2\n") && shown.contains("did you mean `bfloat16`?"), "{shown}");
 }
+
+#[test]
+fn certificates_that_are_not_there_stop_what_needs_them_alone() {
+    let workspace = Workspace::new();
+    let outcome = |address: &str| {
+        let mut command = workspace.command(&["plugin", "add", address]);
+        let output = command.env("SSL_CERT_FILE", "absent.pem").output().expect("coin-host starts");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, said) = outcome("https://127.0.0.1:1/a.coinplugin.tar.zst");
+    assert!(
+        code == Some(2) && said.contains("SSL_CERT_FILE `absent.pem` cannot be read"),
+        "{code:?}: {said}"
+    );
+    let (_, said) = outcome("http://127.0.0.1:1/a.coinplugin.tar.zst");
+    assert!(said.contains("cannot be fetched") && !said.contains("SSL_CERT_FILE"), "{said}");
+}

@@ -87,7 +87,7 @@ impl Endpoint {
         let key = key.filter(|_| url.starts_with("https://") || local);
         let timeout = Duration::from_secs_f64(config.timeout_seconds.min(86_400.0));
         let agent = Agent::config_builder()
-            .tls_config(web::certificates()?)
+            .tls_config(web::certificates(url.starts_with("https://"))?)
             .timeout_global(Some(timeout))
             .http_status_as_error(false)
             .max_redirects(0)

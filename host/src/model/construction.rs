@@ -3,7 +3,7 @@
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -41,6 +41,16 @@ fn place(out: &Path) -> Result<&Path> {
     Ok(parent)
 }
 
+/// How the name of a kept folder begins. The mark that follows has no `@`, so what stands before its last one is the place's name.
+fn beginning(out: &Path) -> String {
+    format!(".unfinished-{}@", out.file_name().unwrap_or_default().to_string_lossy())
+}
+
+/// Whether another process is at a folder.
+fn is_held(path: &Path) -> bool {
+    File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
 impl Construction<'_> {
     /// # Errors
     /// Something is at `out` already, or nothing can be written beside it.
@@ -56,10 +66,13 @@ impl Construction<'_> {
     /// # Errors
     /// As [`Construction::begin`]; another process that is at it.
     pub(crate) fn resume<'a>(out: &'a Path, mark: &str) -> Result<Construction<'a>> {
-        let parent = place(out)?;
-        let name = out.file_name().unwrap_or_default().to_string_lossy();
+        Construction::take(out, place(out)?, mark)
+    }
+
+    /// [`Construction::resume`] once the place is found to be vacant.
+    fn take<'a>(out: &'a Path, parent: &Path, mark: &str) -> Result<Construction<'a>> {
         let mark = mark.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
-        let path = parent.join(format!(".unfinished-{name}-{mark}"));
+        let path = parent.join(beginning(out) + &mark);
         std::fs::create_dir_all(&path).with_context(|| format!("{} cannot be made", path.display()))?;
         let lock = File::open(&path).with_context(|| format!("{} cannot be opened", path.display()))?;
         ensure!(
@@ -67,19 +80,24 @@ impl Construction<'_> {
             "another process is making {}\nhint: wait for it, or name another folder with --out",
             out.display()
         );
-        // Between opening and locking, the process that was at it may have given the folder its name.
-        ensure!(
-            files::is_at(&lock, &path),
-            "another process has just made {}\nhint: run the command again to see it",
-            out.display()
-        );
+        // Before it was locked, another process that was at it may have given the folder its name or removed it, also before it was made here.
+        let is_mine = files::is_at(&lock, &path);
+        if !is_mine || check_vacant(out).is_err() {
+            if is_mine {
+                // Only one that is empty goes.
+                let _ = std::fs::remove_dir(&path);
+            }
+            bail!(
+                "another process was making {} and has just ended\nhint: run the command again, which goes on from there",
+                out.display()
+            );
+        }
         Ok(Construction { folder: Folder::Kept { path, _lock: lock }, out })
     }
 
-    /// Folders that [`Construction::resume`] began for the same place under other marks.
+    /// Folders that [`Construction::resume`] began for the same place under other marks, and that no process is at.
     pub(crate) fn others(&self) -> Result<Vec<PathBuf>> {
-        let name = self.out.file_name().unwrap_or_default().to_string_lossy();
-        let beginning = format!(".unfinished-{name}-");
+        let beginning = beginning(self.out);
         let place = self.path().parent().unwrap_or(Path::new("."));
         let mut found = Vec::new();
         for entry in
@@ -87,9 +105,9 @@ impl Construction<'_> {
         {
             let path = entry?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            // With a dash in it, it may belong to a place with a longer name.
-            let is_mark = |mark: &str| mark.chars().all(|letter| letter.is_ascii_alphanumeric());
-            if path != self.path() && name.strip_prefix(&beginning).is_some_and(is_mark) {
+            // With an `@` in it, the rest belongs to a place with a longer name.
+            let is_mark = name.strip_prefix(&beginning).is_some_and(|mark| !mark.contains('@'));
+            if is_mark && path != self.path() && path.is_dir() && !is_held(&path) {
                 found.push(path);
             }
         }
@@ -134,5 +152,39 @@ impl Construction<'_> {
             let _ = folder.keep();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_process_has_just_put_there_is_seen_before_the_work() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("tiny");
+        let parent = place(&out).unwrap();
+        std::fs::create_dir(&out).unwrap();
+        std::fs::write(out.join("config.json"), "{}").unwrap();
+        let message = Construction::take(&out, parent, "abc").err().unwrap().to_string();
+        assert!(message.contains("has just ended") && message.contains("hint:"), "{message}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn others_are_those_of_this_place_that_nobody_is_at() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("tiny");
+        let begun = |out: &Path, mark: &str| Construction::resume(out, mark).unwrap().path().to_owned();
+        let left = [begun(&out, "0ld"), begun(&out, "refs/pr/1")];
+        for (out, mark) in [("tiny-refs", "pr/1"), ("tiny@0ld", "abc"), ("tinyer", "0ld"), ("tin", "y")] {
+            begun(&folder.path().join(out), mark);
+        }
+        std::fs::write(folder.path().join(".unfinished-tiny@file"), "").unwrap();
+        let busy = Construction::resume(&out, "busy").unwrap();
+        let this = Construction::resume(&out, "abc").unwrap();
+        assert_eq!(this.others().unwrap(), left);
+        drop(busy);
+        assert_eq!(this.others().unwrap().len(), 3);
     }
 }

@@ -36,7 +36,7 @@ pub fn get(address: &str, most: u64, insecure: bool) -> Result<Vec<u8>> {
         return Err(refused("what comes over http can be changed on its way\nhint: use https; --insecure-http takes it all the same".into()));
     }
     let agent: Agent = Agent::config_builder()
-        .tls_config(web::certificates()?)
+        .tls_config(web::certificates(encrypted)?)
         .https_only(encrypted)
         // Nothing leads from this machine or from an unencrypted server elsewhere.
         .max_redirects(if encrypted { MOST_REDIRECTS } else { 0 })

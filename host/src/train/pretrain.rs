@@ -36,7 +36,7 @@ use config::{PretrainConfig, Stage};
 use held_out::HeldOut;
 use objective::Learner;
 use origin::Origin;
-use pace::{Pace, Recent};
+use pace::Pace;
 use samples::{Batches, Source};
 
 /// What says how pictures are prepared.
@@ -100,7 +100,7 @@ pub fn pretrain(config: &PretrainConfig, device: Device, out: &Path, watch: &Wat
         learner.restore(&saved.weights)?;
     }
     let is_resumed = saved.is_some();
-    let start = saved.as_ref().map_or(Progress { stage: 0, step: 0 }, |saved| saved.progress);
+    let start = saved.as_ref().map(|saved| saved.progress).unwrap_or_default();
     let mut moments = saved.map(|saved| saved.optimizer).filter(|moments| !moments.is_empty());
     let held_out = HeldOut::new(&source, config.held_out)?;
     let log = Log { path: out.join("log.jsonl") };
@@ -111,14 +111,17 @@ pub fn pretrain(config: &PretrainConfig, device: Device, out: &Path, watch: &Wat
         if let Some(tensors) = moments.take() {
             optimizer.import(&tensors, start.step as u64)?;
         }
-        let first = if index == start.stage { start.step } else { 0 };
+        let begun =
+            if index == start.stage { start } else { Progress { stage: index, ..Progress::default() } };
+        let first = begun.step;
         (watch.note)(&beginning(name, stage, first, is_resumed && index == start.stage));
         if watch.stop.is_asked() && first < stage.steps {
             return Err(Stopped::at_step(first, stage.steps, name).into());
         }
         let batches = Batches { stage: index as u64, first, steps: stage.steps, size: stage.batch_size };
         let (clock, mut saved) = (Instant::now(), Instant::now());
-        let (mut recent, mut pace) = (Recent::default(), Pace::new(name, stage.steps));
+        let seconds = || begun.seconds + clock.elapsed().as_secs_f64();
+        let (mut recent, mut pace) = (begun.recent, Pace::new(name, stage.steps));
         samples::ahead(&source, batches, |step, batch| {
             let loss = if index == 0 { learner.words(&batch)? } else { learner.answers(&batch)? };
             optimizer.zero_gradients()?;
@@ -139,7 +142,7 @@ pub fn pretrain(config: &PretrainConfig, device: Device, out: &Path, watch: &Wat
             }
             if done % 50 == 0 || done == stage.steps {
                 log.line(json!({"stage": name, "step": done, "loss": rounded(recent.take()),
-                    "seconds": rounded(clock.elapsed().as_secs_f64())}))?;
+                    "seconds": rounded(seconds())}))?;
             }
             if done % config.evaluate_every == 0 || done == stage.steps {
                 let line = if index == 0 { held_out.words(&learner)? } else { held_out.answers(&learner)? };
@@ -152,7 +155,7 @@ pub fn pretrain(config: &PretrainConfig, device: Device, out: &Path, watch: &Wat
             let is_asked = watch.stop.is_asked();
             let is_late = saved.elapsed() >= watch.checkpoint_after;
             if done % config.checkpoint_every == 0 || is_late || is_asked {
-                let progress = Progress { stage: index, step: done };
+                let progress = Progress { stage: index, step: done, recent, seconds: seconds() };
                 checkpoint::save(out, &origin, progress, learner.all(), &optimizer.export()?)?;
                 saved = Instant::now();
             }
@@ -163,8 +166,14 @@ pub fn pretrain(config: &PretrainConfig, device: Device, out: &Path, watch: &Wat
         })?;
         // The next stage begins with fresh moments; the last one may be given more steps.
         let (progress, moments) = match index + 1 < STAGES.len() {
-            true => (Progress { stage: index + 1, step: 0 }, Default::default()),
-            false => (Progress { stage: index, step: stage.steps }, optimizer.export()?),
+            true => (Progress { stage: index + 1, ..Progress::default() }, Default::default()),
+            false => {
+                let seconds = seconds();
+                (
+                    Progress { stage: index, step: stage.steps, seconds, ..Progress::default() },
+                    optimizer.export()?,
+                )
+            }
         };
         checkpoint::save(out, &origin, progress, learner.all(), &moments)?;
     }
@@ -490,11 +499,38 @@ mod tests {
         }
         quietly(&config, stopped.path()).expect("goes on");
         assert!(weights_of(&whole) == weights_of(&stopped));
-        let steps = |folder: &tempfile::TempDir| {
+        let lines = |folder: &tempfile::TempDir| {
             let log = fs::read_to_string(folder.path().join("log.jsonl")).expect("a log");
-            log.lines().filter(|line| line.contains("held_out")).map(str::to_owned).collect::<Vec<_>>()
+            let mut lines: Vec<serde_json::Value> =
+                log.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+            lines.iter_mut().filter_map(|line| line.as_object_mut()?.remove("seconds")).for_each(drop);
+            lines
         };
-        assert_eq!(steps(&whole), steps(&stopped));
+        assert_eq!(lines(&whole), lines(&stopped));
+    }
+
+    #[test]
+    fn the_time_before_a_stop_counts() {
+        let out = tempfile::tempdir().expect("a folder");
+        let stop = Stop::default();
+        let note = |line: &str| {
+            if line.starts_with("alignment: step 2,") {
+                stop.ask();
+            }
+        };
+        assert!(run(&short(), out.path(), &calm(&note, &stop)).is_err());
+        let path = out.path().join("checkpoint/progress.json");
+        let text = fs::read_to_string(&path).expect("there");
+        let mut progress: Progress = serde_json::from_str(&text).expect("JSON");
+        assert!(progress.seconds > 0.0);
+        progress.seconds += 1e6;
+        fs::write(&path, serde_json::to_string(&progress).expect("JSON")).expect("written");
+        quietly(&short(), out.path()).expect("goes on");
+        let log = fs::read_to_string(out.path().join("log.jsonl")).expect("a log");
+        let mut seconds = log.lines().filter_map(|line| {
+            serde_json::from_str::<serde_json::Value>(line).expect("JSON")["seconds"].as_f64()
+        });
+        assert!(seconds.next_back().is_some_and(|seconds| seconds > 1e6), "{log}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Files over HTTP, with a limit on their size.
 
+use std::cell::OnceCell;
 use std::io::{Read as _, Write};
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ const BODY: Duration = Duration::from_secs(12 * 3_600);
 
 /// What asks servers.
 pub(super) struct Client {
-    agent: Agent,
+    /// For addresses that are encrypted, and for others, each made when it is first needed.
+    agents: [OnceCell<Agent>; 2],
     /// Sent as `Authorization: Bearer`, to the host that is asked and to no other. Never shown.
     token: Option<String>,
 }
@@ -31,16 +33,26 @@ pub(super) struct Download {
 }
 
 impl Client {
-    pub(super) fn new(token: Option<String>) -> Result<Client> {
+    pub(super) fn new(token: Option<String>) -> Client {
+        Client { agents: Default::default(), token }
+    }
+
+    /// What asks this address.
+    fn agent(&self, address: &str) -> Result<&Agent> {
+        let encrypted = is_encrypted(address);
+        let cell = &self.agents[usize::from(encrypted)];
+        if let Some(agent) = cell.get() {
+            return Ok(agent);
+        }
         let agent = Agent::config_builder()
-            .tls_config(web::certificates()?)
+            .tls_config(web::certificates(encrypted)?)
             .timeout_connect(Some(CONNECT))
             .timeout_recv_response(Some(RESPONSE))
             .timeout_recv_body(Some(BODY))
             .redirect_auth_headers(RedirectAuthHeaders::SameHost)
             .user_agent(concat!("coin-host/", env!("CARGO_PKG_VERSION")))
             .build();
-        Ok(Client { agent: agent.into(), token })
+        Ok(cell.get_or_init(|| agent.into()))
     }
 
     /// A file of at most `most` bytes, in memory.
@@ -58,7 +70,7 @@ impl Client {
         most: u64,
         sink: &mut impl Write,
     ) -> Result<Download> {
-        let mut request = self.agent.get(address).header("Accept", accept);
+        let mut request = self.agent(address)?.get(address).header("Accept", accept);
         if let Some(token) = &self.token {
             ensure!(
                 may_carry_token(address),
@@ -106,8 +118,11 @@ impl Client {
 
 /// Encrypted, or to this machine.
 fn may_carry_token(address: &str) -> bool {
-    let Ok(uri) = address.parse::<Uri>() else { return false };
-    web::is_this_machine(&uri) || uri.scheme_str() == Some("https")
+    is_encrypted(address) || address.parse().is_ok_and(|address| web::is_this_machine(&address))
+}
+
+fn is_encrypted(address: &str) -> bool {
+    address.parse::<Uri>().is_ok_and(|address| address.scheme_str() == Some("https"))
 }
 
 /// The address that `reference` means on the page at `base`.
@@ -163,7 +178,7 @@ mod tests {
     fn a_token_goes_nowhere_in_the_clear() {
         assert!(may_carry_token("https://hub.example/a"));
         assert!(may_carry_token("http://127.0.0.1:80/a") && !may_carry_token("http://hub.example/a"));
-        let client = Client::new(Some("secret".into())).unwrap();
+        let client = Client::new(Some("secret".into()));
         let message = format!("{:#}", client.get("http://hub.example/a", "*/*", 1).unwrap_err());
         assert!(message.contains("HF_TOKEN") && !message.contains("secret"), "{message}");
     }

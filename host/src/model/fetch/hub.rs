@@ -103,7 +103,7 @@ pub(super) fn fetch(
         !revision.is_empty() && revision.chars().all(known) && !revision.contains(".."),
         "`{revision}` is no revision\nhint: name a branch, a tag or a commit"
     );
-    let client = Client::new(token)?;
+    let client = Client::new(token);
     // A branch may have a slash in its name.
     let quoted = revision.replace('/', "%2F");
     let list = format!("{endpoint}/api/models/{owner}/{name}/revision/{quoted}?blobs=true");
@@ -155,7 +155,10 @@ pub(super) fn fetch(
 fn keep_listed(folder: &Path, files: &[Sibling]) -> Result<()> {
     for entry in std::fs::read_dir(folder).with_context(|| format!("{} cannot be read", folder.display()))? {
         let entry = entry?;
-        if !files.iter().any(|file| *file.rfilename == *entry.file_name()) {
+        // What is no plain file was not fetched, and a network's file system keeps such a name while another process reads the file.
+        let is_foreign =
+            !entry.file_type()?.is_file() || entry.file_name().to_string_lossy().starts_with(".nfs");
+        if !is_foreign && !files.iter().any(|file| *file.rfilename == *entry.file_name()) {
             let path = entry.path();
             std::fs::remove_file(&path).with_context(|| format!("{} cannot be removed", path.display()))?;
         }

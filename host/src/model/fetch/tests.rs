@@ -201,7 +201,7 @@ fn what_has_come_whole_is_not_fetched_twice() {
     let out = folder.path().join("tiny");
     let asked =
         |server: &Server| server.heads.lock().unwrap().iter().filter(|head| head.contains(FIRST)).count();
-    let kept = folder.path().join(".unfinished-tiny-abc123").join(FIRST);
+    let kept = folder.path().join(".unfinished-tiny@abc123").join(FIRST);
     let first = broken();
     assert!(fetch(&first, &out).is_err() && !out.exists());
     assert_eq!((asked(&first), std::fs::read(&kept).unwrap().len()), (1, 5000));
@@ -211,10 +211,11 @@ fn what_has_come_whole_is_not_fetched_twice() {
     // One that is not what the list says is none, and one that is not in it goes.
     std::fs::write(&kept, vec![8; 5000]).unwrap();
     std::fs::write(kept.with_file_name("model-9.safetensors"), vec![9; 50]).unwrap();
+    std::fs::create_dir(kept.with_file_name("notes")).unwrap();
     let third = serve(hub_files(more));
     assert!(fetch(&third, &out).unwrap());
     assert_eq!((asked(&third), std::fs::read(out.join(FIRST)).unwrap()), (1, vec![7; 5000]));
-    assert!(!out.join("model-9.safetensors").exists());
+    assert!(!out.join("model-9.safetensors").exists() && out.join("notes").is_dir());
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
@@ -238,7 +239,7 @@ fn one_process_at_a_time_makes_a_folder() {
 #[test]
 fn what_is_left_of_other_revisions_is_named() {
     let folder = tempfile::tempdir().unwrap();
-    for name in [".unfinished-tiny-0ld", ".unfinished-tiny-big-0ld", ".unfinished-tinyer-0ld", "tiny-0ld"] {
+    for name in [".unfinished-tiny@0ld", ".unfinished-tiny-big@0ld", "tiny@0ld"] {
         std::fs::create_dir(folder.path().join(name)).unwrap();
     }
     let server = serve(hub_files(|_, _| ()));
@@ -251,7 +252,7 @@ fn what_is_left_of_other_revisions_is_named() {
     .unwrap();
     let about: Vec<String> =
         said.take().into_iter().filter(|line| line.contains("another revision")).collect();
-    assert!(matches!(&about[..], [one] if one.contains("/.unfinished-tiny-0ld holds")), "{about:?}");
+    assert!(matches!(&about[..], [one] if one.contains("/.unfinished-tiny@0ld holds")), "{about:?}");
 }
 
 #[test]

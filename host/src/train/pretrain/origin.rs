@@ -47,7 +47,9 @@ impl Origin {
         let text = std::fs::read_to_string(&path).with_context(|| {
             format!("{} cannot be read: the checkpoint does not say what it began with\nhint: name an empty folder with --out", path.display())
         })?;
-        let then: Origin = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+        let then: Origin = serde_json::from_str(&text).with_context(|| {
+            format!("{} is damaged\nhint: name an empty folder with --out", path.display())
+        })?;
         let mut others = Vec::new();
         differences("", &then.config, &self.config, &mut others);
         let names =

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::time::short;
 
 /// Least time between two lines.
 const EVERY: Duration = Duration::from_secs(10);
 
 /// The mean of the losses since it was last asked for.
-#[derive(Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Recent {
     sum: f64,
     count: usize,
