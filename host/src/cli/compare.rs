@@ -1,5 +1,6 @@
 //! `coin-host compare`: methods x orders x seeds, side by side.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -31,6 +32,9 @@ struct PlanAndRefusals<'c> {
     /// What could not be checked, since it is not there.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     absent: Vec<String>,
+    /// Tasks whose data is there and cannot be opened, with the reason.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    cannot_be_opened: BTreeMap<&'c str, &'c str>,
     /// `null` where the check itself failed.
     refusals: Option<&'c Vec<Refusal>>,
 }
@@ -203,7 +207,10 @@ impl CompareCommand {
     fn plan(&self, arguments: &CompareArguments, output: &Output) -> anyhow::Result<ExitCode> {
         let mut plan = Plan::new(&arguments.config);
         let config = &arguments.config;
-        let tasks = tasks::tasks(config, &check::counts(arguments)?);
+        let check::Counted { counts, refusals: lost } = check::counts(arguments)?;
+        let broken = counts.iter().filter_map(|(task, count)| Some((task.as_str(), count.as_ref().err()?)));
+        let cannot_be_opened: BTreeMap<&str, &str> = broken.map(|(task, why)| (task, why.as_str())).collect();
+        let tasks = tasks::tasks(config, &counts);
         let mut outlook = None;
         if let Some(tasks) = tasks {
             let amount = Amount::of(config, &tasks);
@@ -221,6 +228,9 @@ impl CompareCommand {
             if let Some(outlook) = &outlook {
                 output.data(&outlook.to_string())?;
             }
+            for (task, why) in &cannot_be_opened {
+                output.data(&format!("{task} cannot be opened: {}", why.replace('\n', "\n  ")))?;
+            }
         }
         let absent = absent(&arguments.config);
         // A plan for another machine: without an estimate there is nothing to say of what is missing but that.
@@ -230,11 +240,14 @@ impl CompareCommand {
                 absent.join(", ")
             ));
             if self.json {
-                output.json(&PlanAndRefusals { plan, outlook, absent, refusals: None })?;
+                let refusals = None;
+                output.json(&PlanAndRefusals { plan, outlook, absent, cannot_be_opened, refusals })?;
             }
             return Ok(ExitCode::SUCCESS);
         }
-        let checked = compare::check(arguments);
+        // A plugin that was lost is not waited for again.
+        let checked =
+            if lost.is_empty() { compare::check(arguments) } else { Err(Refused { refusals: lost }.into()) };
         if let Ok(checked) = &checked {
             checked.features.iter().for_each(|features| output.note(&features.to_string()));
             checked.notes.iter().for_each(|note| output.note(note));
@@ -244,7 +257,7 @@ impl CompareCommand {
                 Ok(checked) => Some(&checked.refusals),
                 Err(error) => error.downcast_ref::<Refused>().map(|refused| &refused.refusals),
             };
-            output.json(&PlanAndRefusals { plan, outlook, absent, refusals })?;
+            output.json(&PlanAndRefusals { plan, outlook, absent, cannot_be_opened, refusals })?;
         }
         for refusal in &checked?.refusals {
             output.error(&refusal.to_string());

@@ -1,5 +1,6 @@
 //! What can be refused is refused before anything is written: a worker of its own opens every task and builds every method.
 
+use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::compare::arguments::CompareArguments;
 use crate::compare::environment;
-use crate::compare::outlook::tasks::{Counts, is_here};
+use crate::compare::outlook::tasks::{Count, Counts, is_here};
 use crate::compare::process::{Message, Worker};
 use crate::compare::protocol::{self, FeatureSize, Inputs, Refusal, Reply, Request};
 use crate::config::RunConfig;
@@ -67,8 +68,7 @@ pub fn check(arguments: &CompareArguments) -> Result<Checked> {
     environment::check_device(arguments.config.backbone.device)?;
     let mut config = arguments.config.clone();
     let mut checker = Checker::new(arguments)?;
-    let protocol::Checked { mut refusals, mut plugins, inputs, features, mut notes, .. } =
-        checker.ask(None)?;
+    let protocol::Checked { mut refusals, mut plugins, inputs, features, mut notes } = checker.ask(None)?;
     notes.extend(environment::unused_gpu(config.backbone.device));
     if refusals.is_empty() {
         for method in methods(&config) {
@@ -103,15 +103,38 @@ pub fn inputs(arguments: &CompareArguments) -> Result<Inputs> {
     }
 }
 
-/// The records of the tasks whose data can be opened here. A plugin that crashes or hangs leaves none; the check tells of it.
+/// What counting found.
+#[derive(Debug, Default)]
+pub struct Counted {
+    /// Of the tasks whose data is here.
+    pub counts: Counts,
+    /// Of plugins that crashed or hung, as a check would tell of them.
+    pub refusals: Vec<Refusal>,
+}
+
+/// Counts the records of the tasks whose data is here. A plugin that crashes or hangs opens no further task.
 ///
 /// # Errors
 /// No worker can be started, or the user stopped it.
-pub fn counts(arguments: &CompareArguments) -> Result<Counts> {
-    if !arguments.config.tasks.iter().any(|(_, task)| is_here(&task.root)) {
-        return Ok(Counts::new());
+pub fn counts(arguments: &CompareArguments) -> Result<Counted> {
+    let mut checker = Checker::new(arguments)?;
+    let mut counted = Counted::default();
+    // Plugins that were lost, and with which task.
+    let mut lost: BTreeMap<&str, &str> = BTreeMap::new();
+    for (name, task) in arguments.config.tasks.iter().filter(|(_, task)| is_here(&task.root)) {
+        let plugin = task.dataset.split('/').next().unwrap_or_default();
+        let count = match lost.get(plugin) {
+            Some(first) => Err(format!("plugin {plugin} is not asked again after task {first}")),
+            None => checker.count(name)?.unwrap_or_else(|message| {
+                lost.insert(plugin, name);
+                let refusal = format!("task {name}: {message}");
+                counted.refusals.push(Refusal { method: None, message: refusal, exit: 3 });
+                Err(message)
+            }),
+        };
+        counted.counts.insert(name.clone(), count);
     }
-    Ok(Checker::new(arguments)?.send(&Request::Count, None)?.counts)
+    Ok(counted)
 }
 
 /// Every method that a run builds, those of references too.
@@ -147,12 +170,33 @@ impl<'a> Checker<'a> {
         Ok(Checker { arguments, scratch, worker: None, sender, receiver, started: 0 })
     }
 
-    /// Asks about the tasks, or about one method, in a new worker where the last one ended.
+    /// Asks about the tasks, or about one method.
     fn ask(&mut self, method: Option<&str>) -> Result<protocol::Checked> {
-        self.send(&Request::Check { method: method.map(str::to_string) }, method)
+        let method = method.map(str::to_string);
+        let found = self.send(&Request::Check { method: method.clone() }, |reply| match reply {
+            Reply::Checked(found) => Some(found),
+            _ => None,
+        })?;
+        Ok(found.unwrap_or_else(|message| {
+            let refusal = Refusal { method, message, exit: 3 };
+            protocol::Checked { refusals: vec![refusal], ..protocol::Checked::default() }
+        }))
     }
 
-    fn send(&mut self, request: &Request, method: Option<&str>) -> Result<protocol::Checked> {
+    /// Has a task counted; `Err`: how the worker was lost.
+    fn count(&mut self, task: &str) -> Result<Result<Count, String>> {
+        self.send(&Request::Count { task: task.to_owned() }, |reply| match reply {
+            Reply::Counted { count } => Some(count),
+            _ => None,
+        })
+    }
+
+    /// Sends a request, to a new worker where the last one ended, and waits for its answer; `Err`: how the worker was lost.
+    fn send<T>(
+        &mut self,
+        request: &Request,
+        answer: impl Fn(Reply) -> Option<T>,
+    ) -> Result<Result<T, String>> {
         let mut worker = match self.worker.take() {
             Some(worker) => worker,
             None => {
@@ -163,10 +207,6 @@ impl<'a> Checker<'a> {
         };
         // A worker that is gone by now is noticed below.
         let _unsent = worker.send(request);
-        let refuse = |message: String| {
-            let refusal = Refusal { method: method.map(str::to_string), message, exit: 3 };
-            protocol::Checked { refusals: vec![refusal], ..protocol::Checked::default() }
-        };
         let deadline = Instant::now() + hang();
         loop {
             if self.arguments.stop.is_asked() {
@@ -174,21 +214,22 @@ impl<'a> Checker<'a> {
             }
             match self.receiver.recv_timeout(Stop::next_look(deadline)) {
                 Ok(Message::Reply(number, reply)) if number == worker.number => match *reply {
-                    Reply::Checked(found) => {
-                        self.worker = Some(worker);
-                        return Ok(found);
+                    Reply::Failed { message } => return Ok(Err(message)),
+                    reply => {
+                        if let Some(found) = answer(reply) {
+                            self.worker = Some(worker);
+                            return Ok(Ok(found));
+                        }
                     }
-                    Reply::Failed { message } => return Ok(refuse(message)),
-                    _ => {}
                 },
-                Ok(Message::Gone(number)) if number == worker.number => return Ok(refuse(worker.obituary())),
+                Ok(Message::Gone(number)) if number == worker.number => return Ok(Err(worker.obituary())),
                 Ok(_) => {}
-                Err(RecvTimeoutError::Disconnected) => return Ok(refuse(worker.obituary())),
+                Err(RecvTimeoutError::Disconnected) => return Ok(Err(worker.obituary())),
                 Err(RecvTimeoutError::Timeout) if Instant::now() < deadline => {}
                 Err(RecvTimeoutError::Timeout) => {
                     let message = format!("no answer for {} s{}", hang().as_secs(), worker.whereabouts());
                     worker.kill();
-                    return Ok(refuse(message));
+                    return Ok(Err(message));
                 }
             }
         }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::compare::content::Content;
 use crate::compare::event::Line;
-use crate::compare::outlook::tasks::Counts;
+use crate::compare::outlook::tasks::Count;
 use crate::compare::plan::Cell;
 use crate::config::RunConfig;
 use crate::report::format::{bytes, count};
@@ -55,8 +55,8 @@ impl Work {
 pub enum Request {
     /// First of all. `breadcrumb`: where the worker notes which hook runs.
     Setup { config: Box<RunConfig>, out: PathBuf, breadcrumb: PathBuf },
-    /// Counts the records of the tasks whose data is there.
-    Count,
+    /// Counts the records of a task.
+    Count { task: String },
     /// Opens every task, or builds one method, and tells what is refused.
     Check { method: Option<String> },
     /// Does a piece of work. `beginning`: what a process that remembers more found of the stage that comes now.
@@ -87,9 +87,6 @@ pub struct Checked {
     /// What a person should know of the tasks.
     #[serde(default)]
     pub notes: Vec<String>,
-    /// Where that was all that was asked for.
-    #[serde(default)]
-    pub counts: Counts,
 }
 
 /// How large a cache of picture features gets.
@@ -152,8 +149,10 @@ pub struct Inputs {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "reply", rename_all = "kebab-case")]
 pub enum Reply {
-    /// What [`Request::Check`] or [`Request::Count`] found.
+    /// What [`Request::Check`] found.
     Checked(Checked),
+    /// What [`Request::Count`] found.
+    Counted { count: Count },
     /// Progress of the work in hand.
     Event(Line),
     /// What a cell has measured so far: as it begins, and after each stage that it has answered.

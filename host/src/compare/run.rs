@@ -34,15 +34,6 @@ const WATCH: Duration = Duration::from_secs(1);
 /// # Errors
 /// What keeps the run from starting. A cell that fails is part of the outcome.
 pub fn run(arguments: &CompareArguments) -> Result<Outcome> {
-    let references = &arguments.config.references;
-    if references
-        .iter()
-        .enumerate()
-        .any(|(at, one)| references[..at].iter().any(|other| other.kind == one.kind))
-    {
-        let message = "more than one joint reference, or more than one of single tasks\nhint: `references = [\"joint:METHOD\"]` names the method whose stack it trains";
-        return Err(Refused::configuration(message.to_string()).into());
-    }
     let out = &arguments.out;
     usable(out)?;
     let began = Manifest::read(out)?;
@@ -265,7 +256,7 @@ impl Pool<'_> {
                 }
                 return Ok(());
             }
-            Reply::Checked(_) => return Ok(()),
+            Reply::Checked(_) | Reply::Counted { .. } => return Ok(()),
             Reply::Stage { beginning } => {
                 if let Some(work) = worker.work.take() {
                     match beginning {

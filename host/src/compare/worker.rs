@@ -54,9 +54,7 @@ pub fn serve(requests: impl BufRead, mut replies: impl Write) -> Result<()> {
     for line in lines {
         let reply = match serde_json::from_str(&line?)? {
             Request::Setup { .. } => bail!("a worker is set up once"),
-            Request::Count => {
-                Reply::Checked(Checked { counts: counted(&config, &mut shelf), ..Checked::default() })
-            }
+            Request::Count { task } => Reply::Counted { count: counted(&config, &task, &mut shelf) },
             Request::Check { method } => check(&config, &mut shelf, &mut parts, method.as_deref()),
             Request::Run { work, beginning } => {
                 let done = loaded(&config, &mut shelf, &mut parts)

@@ -271,7 +271,7 @@ impl Resolver<'_> {
             let text = match text {
                 RawReference::Name(text) => text,
                 RawReference::Written(reference) => {
-                    references.push(reference.clone());
+                    references.push(self.only_one(&key, reference.clone(), &references)?);
                     continue;
                 }
             };
@@ -295,13 +295,27 @@ impl Resolver<'_> {
                 self.fault(&key, format!("there is no method `{name}`"))
                     .hint(nearest::hint(name, methods.iter().map(|(name, _)| name.as_str())))
             })?;
-            if references.iter().any(|known| known.method == *method && known.kind == kind) {
-                return Err(self.fault(&key, format!("the reference run of `{method}` stands there twice")));
-            }
             let Method { stack, adapter } = written.clone();
-            references.push(Reference { kind, method: method.clone(), stack, adapter });
+            let reference = Reference { kind, method: method.clone(), stack, adapter };
+            references.push(self.only_one(&key, reference, &references)?);
         }
         Ok(references)
+    }
+
+    /// Refuses a second reference of a kind: both would have the folder `references/KIND/SEED`.
+    fn only_one(&self, key: &str, one: Reference, known: &[Reference]) -> Result<Reference, ConfigError> {
+        let Some(first) = known.iter().find(|known| known.kind == one.kind) else { return Ok(one) };
+        let kind = match one.kind {
+            ReferenceKind::Joint => "joint",
+            ReferenceKind::Single => "single",
+        };
+        let what = format!(
+            "a second `{kind}` reference, of `{}` beside that of `{}`; a run has one, in `references/{kind}`",
+            one.method, first.method
+        );
+        Err(self
+            .fault(key, what)
+            .hint("leave one of them out; a run in another folder (`--out`) can have it"))
     }
 
     fn orders(

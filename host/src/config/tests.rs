@@ -195,6 +195,12 @@ fn faults_between_keys_are_found_too() {
         with("[\"written\"]", "[\"written\"]\nreferences = [\"joint:lara\"]")
             .ends_with("hint: did you mean `lora`?")
     );
+    // Two of a kind would share a folder.
+    assert_eq!(
+        with("[\"written\"]", "[\"written\"]\nreferences = [\"joint:lora\", \"single\", \"joint:lora-ewc\"]"),
+        "run.toml:2: `references.2`: a second `joint` reference, of `lora-ewc` beside that of `lora`; a run has one, in `references/joint`\n\
+         hint: leave one of them out; a run in another folder (`--out`) can have it"
+    );
     assert!(
         with("[backbone]", "[backbone]\ndevice = \"gpu\"")
             .starts_with("run.toml:4: `backbone.device`: `gpu` is no device")
@@ -445,6 +451,11 @@ fn the_configuration_of_a_run_is_read_again() {
     let wrong = "references = [{ kind = \"joint\", method = \"lora\", stack = [] }]\n";
     let fault = load_text(&format!("{wrong}{RUN}"), Request::default()).unwrap_err().to_string();
     assert!(fault.contains("references.0.stack"), "{fault}");
+    let mut twice = with(Request::default());
+    twice.references.extend(twice.references.clone());
+    twice.references[1].method = "moelora".into();
+    let fault = load_text(&toml::to_string(&twice).unwrap(), Request::default()).unwrap_err().to_string();
+    assert!(fault.contains("`references.1`: a second `joint` reference, of `moelora` beside"), "{fault}");
 }
 
 proptest! {

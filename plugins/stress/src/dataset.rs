@@ -42,6 +42,10 @@ enum Fault {
     Damaged,
     /// A crash while records are read.
     Segfault,
+    /// A crash while they are counted.
+    CountCrash,
+    /// No end of counting them.
+    CountHang,
     /// A line on stdout for each prediction.
     Print,
     /// A panic in its `Drop`.
@@ -102,6 +106,13 @@ impl Dataset for Questions {
     }
 
     fn len(&self, _split: Split) -> Result<usize> {
+        match self.fault {
+            Fault::CountCrash => crate::fault::segfault(),
+            Fault::CountHang => loop {
+                std::thread::sleep(std::time::Duration::from_secs(1));
+            },
+            _ => {}
+        }
         Ok(self.lines.len())
     }
 

@@ -67,11 +67,10 @@ mod tests {
         config::load(&Request { set: &set, ..Request::default() }).expect("a configuration").config
     }
 
+    /// A processor is measured in a process of its own (`tests/it/outlook.rs`): that changes its threads.
     #[test]
-    fn a_processor_is_measured_and_a_gpu_is_not() {
+    fn a_gpu_is_assumed_and_what_a_person_names_holds() {
         let rate = |device, given| Rate::of(&config(device), given).expect("a rate");
-        let measured = rate("cpu", None);
-        assert!(measured.from == RateFrom::Measured && measured.per_second > 1e6, "{measured:?}");
         assert_eq!(rate("cuda:0", None), Rate { per_second: 3e14, from: RateFrom::Assumed });
         assert_eq!(rate("cpu", Some(8e10)), Rate { per_second: 8e10, from: RateFrom::Given });
     }

@@ -2,26 +2,34 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::{Context, Result};
 use coin_plugin_api::Split;
 use serde::Serialize;
 
+use crate::compare::message::message;
 use crate::compare::plan::Plan;
 use crate::compare::world::{self, PluginCache};
 use crate::config::{Location, Reference, ReferenceKind, RunConfig};
 use crate::data::release;
 
-/// Training and test records of the tasks whose data can be opened, by name.
-pub type Counts = BTreeMap<String, [usize; 2]>;
+/// Training and test records of a task, or why its data, which is here, cannot be opened.
+pub type Count = Result<[usize; 2], String>;
 
-/// Opens what is there of the tasks' data and counts it; what cannot be opened is left out, and why is for the check to say.
-pub fn counted(config: &RunConfig, shelf: &mut PluginCache) -> Counts {
-    let mut counts = Counts::new();
-    for (name, task) in config.tasks.iter().filter(|(_, task)| is_here(&task.root)) {
-        let source = world::root(&task.root).and_then(|root| world::source(name, task, &root, shelf));
-        let count = source.and_then(|source| Ok([source.len(Split::Train)?, source.len(Split::Test)?]));
-        counts.extend(count.ok().map(|count| (name.clone(), count)));
-    }
-    counts
+/// Those of the tasks whose data is here, by name.
+pub type Counts = BTreeMap<String, Count>;
+
+/// Opens a task's data and counts it.
+pub fn counted(config: &RunConfig, name: &str, shelf: &mut PluginCache) -> Count {
+    let mut count = || -> Result<[usize; 2]> {
+        let task = config.task(name).context("no such task")?;
+        let source = world::source(name, task, &world::root(&task.root)?, shelf)?;
+        Ok([source.len(Split::Train)?, source.len(Split::Test)?])
+    };
+    count().map_err(|error| {
+        let why = message(&error);
+        // Who reads this knows which task it is.
+        why.strip_prefix(&format!("task {name}: ")).unwrap_or(&why).to_owned()
+    })
 }
 
 /// Whether a task's folder is there, or can be made.
@@ -49,6 +57,8 @@ pub struct TaskOutlook {
     pub train: usize,
     pub test: usize,
     pub sizes_from: SizesFrom,
+    /// Whether its data is here, be it that it cannot be opened.
+    pub is_here: bool,
     pub rows_per_step: usize,
     /// Optimizer steps of its stage.
     pub steps: usize,
@@ -59,13 +69,13 @@ pub fn tasks(config: &RunConfig, counts: &Counts) -> Option<Vec<TaskOutlook>> {
     config.tasks.iter().map(|(name, _)| task(config, name, counts.get(name))).collect()
 }
 
-fn task(config: &RunConfig, name: &str, counted: Option<&[usize; 2]>) -> Option<TaskOutlook> {
+fn task(config: &RunConfig, name: &str, counted: Option<&Count>) -> Option<TaskOutlook> {
     let task = config.task(name)?;
     let ([train, test], sizes_from) = match (counted, &task.root) {
-        (Some(counted), _) => (*counted, SizesFrom::Data),
+        (Some(Ok(counted)), _) => (*counted, SizesFrom::Data),
         // Stand-ins have another size.
-        (None, Location::Builtin(_)) => return None,
-        (None, Location::Folder(_)) => {
+        (_, Location::Builtin(_)) => return None,
+        (_, Location::Folder(_)) => {
             let size = release::SIZES.iter().find(|size| size.dataset == task.dataset)?;
             ([size.train.number(), size.test.number()], SizesFrom::Release)
         }
@@ -78,7 +88,8 @@ fn task(config: &RunConfig, name: &str, counted: Option<&[usize; 2]>) -> Option<
         }
     };
     let test = config.evaluation.limit.map_or(test, |limit| limit.min(test));
-    Some(TaskOutlook { task: name.to_owned(), train, test, sizes_from, rows_per_step, steps })
+    let (task, is_here) = (name.to_owned(), counted.is_some());
+    Some(TaskOutlook { task, train, test, sizes_from, is_here, rows_per_step, steps })
 }
 
 /// What a run does in all.

@@ -1,11 +1,13 @@
 //! An outlook as people read it.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::compare::outlook::rate::{OPERATIONS, RateFrom};
 use crate::compare::outlook::tasks::{SizesFrom, TaskOutlook};
 use crate::compare::outlook::{ANSWER, Outlook, PROMPT};
-use crate::report::format::{bytes, count, duration};
+use crate::report::format::{bytes, count};
+use crate::time::short;
 
 impl fmt::Display for Outlook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -67,51 +69,64 @@ impl fmt::Display for Outlook {
 
 impl Outlook {
     fn time(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (training, answering) = (duration(self.train_seconds), duration(self.answer_seconds));
+        let (training, answering) = (time(self.train_seconds), time(self.answer_seconds));
+        // Other programs may slow the measurement down, and be gone when the run begins.
+        let about = if self.rate_from == RateFrom::Measured { "about" } else { "at least" };
         match self.workers {
-            1 => write!(
-                f,
-                "  time: at least {training} training and {answering} answering, one after another"
-            )?,
+            1 => {
+                write!(f, "  time: {about} {training} training and {answering} answering, one after another")?
+            }
             workers => write!(
                 f,
-                "  time: at least {} with {workers} workers at a time; one after another {training} training and {answering} answering",
-                duration(self.seconds)
+                "  time: {about} {} with {workers} workers at a time; one after another {training} training and {answering} answering",
+                time(self.seconds)
             )?,
         }
-        write!(f, ": by operations alone, at {} TFLOP/s", digits(self.operations_per_second / 1e12))?;
+        let rate = digits(self.operations_per_second / 1e12);
+        f.write_str(": by operations alone, at ")?;
         match self.rate_from {
-            RateFrom::Given => writeln!(f, ", as --tflops says"),
-            RateFrom::Assumed => writeln!(f, ", assumed of a GPU (--tflops sets another)"),
+            RateFrom::Given => writeln!(f, "{rate} TFLOP/s, as --tflops says"),
+            RateFrom::Assumed => writeln!(f, "{rate} TFLOP/s, assumed of a GPU (--tflops sets another)"),
             RateFrom::Measured => {
                 let all = self.train_operations + self.answer_operations;
                 writeln!(
                     f,
-                    ", measured on this CPU with {} thread{} (--tflops sets another; a GPU with {} would take {})",
+                    "the rate that this processor reaches now, {rate} TFLOP/s with {} thread{} (--tflops sets another; a GPU with {} would take {})",
                     self.threads,
                     if self.threads == 1 { "" } else { "s" },
                     digits(OPERATIONS / 1e12),
-                    duration(all / OPERATIONS)
+                    time(all / OPERATIONS)
                 )
             }
         }
     }
 }
 
+fn time(seconds: f64) -> String {
+    short(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
+}
+
 /// Where the sizes of the tasks are from.
 fn sources(tasks: &[TaskOutlook]) -> String {
-    let released = tasks.iter().filter(|task| task.sizes_from == SizesFrom::Release);
-    let released: Vec<&str> = released.map(|task| task.task.as_str()).collect();
-    match released.len() {
-        0 => String::from("the records that are here and the model's shape"),
-        some if some == tasks.len() => {
-            String::from("CoIN's sizes, the data not being here, and the model's shape")
-        }
-        _ => format!(
-            "the records that are here, CoIN's sizes of {}, whose data is not, and the model's shape",
-            released.join(", ")
-        ),
+    let released = |is_here: bool| -> Vec<&str> {
+        let released = tasks.iter().filter(|task| task.sizes_from == SizesFrom::Release);
+        released.filter(|task| task.is_here == is_here).map(|task| task.task.as_str()).collect()
+    };
+    let (absent, broken) = (released(false), released(true));
+    let mut sources = Vec::new();
+    if absent.len() + broken.len() < tasks.len() {
+        sources.push(String::from("the records that are here"));
     }
+    for (names, state) in [(&absent, "is not here"), (&broken, "cannot be opened")] {
+        if !names.is_empty() {
+            sources.push(format!("CoIN's sizes of {}, whose data {state}", names.join(", ")));
+        }
+    }
+    if absent.len() == tasks.len() {
+        sources = vec![String::from("CoIN's sizes, the data not being here")];
+    }
+    let comma = if absent.is_empty() && broken.is_empty() { "" } else { "," };
+    format!("{}{comma} and the model's shape", sources.join(", "))
 }
 
 /// A number with three digits that count, or more before the point: `300`, `12.5`, `0.0873`, `0.08`.
@@ -131,5 +146,32 @@ mod tests {
             [300.0, 989.5, 12.5, 1.0, 0.1, 0.08, 0.087_34, 0.000_5].map(digits),
             ["300", "990", "12.5", "1", "0.1", "0.08", "0.0873", "0.0005"]
         );
+    }
+    #[test]
+    fn broken_data_is_not_called_absent() {
+        let task = |task: &str, sizes_from, is_here| TaskOutlook {
+            task: task.to_owned(),
+            train: 1,
+            test: 1,
+            sizes_from,
+            is_here,
+            rows_per_step: 1,
+            steps: 1,
+        };
+        let (data, release) = (SizesFrom::Data, SizesFrom::Release);
+        let tasks = [
+            task("gqa", data, true),
+            task("vizwiz", release, false),
+            task("ocrvqa", release, true),
+            task("imagenet", release, true),
+        ];
+        let (here, absent) = ("the records that are here", "CoIN's sizes of vizwiz, whose data is not here");
+        let broken = "CoIN's sizes of ocrvqa, imagenet, whose data cannot be opened";
+        let shape = "and the model's shape";
+        assert_eq!(sources(&tasks), format!("{here}, {absent}, {broken}, {shape}"));
+        assert_eq!(sources(&tasks[..1]), format!("{here} {shape}"));
+        assert_eq!(sources(&tasks[..2]), format!("{here}, {absent}, {shape}"));
+        assert_eq!(sources(&tasks[1..2]), format!("CoIN's sizes, the data not being here, {shape}"));
+        assert_eq!(sources(&tasks[2..]), format!("{broken}, {shape}"));
     }
 }
