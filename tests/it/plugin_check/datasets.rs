@@ -17,6 +17,8 @@ const DATASET: &[(&str, &str, &str)] = &[
     ("beyond", "records", "has 3 records and gives 3..4"),
     ("slice", "records", "panicked at "),
     ("segfault", "records", "segmentation fault) in records of plugin stress"),
+    ("count-crash", "opens", "segmentation fault) in len of plugin stress"),
+    ("count-hang", "opens", "no answer for 20 s in len of plugin stress"),
     ("unordered", "order", "are others than within 0..3"),
     ("score", "score", "it gives 2"),
     ("score-panic", "score", "panicked at "),
@@ -45,7 +47,7 @@ fn faults_of_a_dataset_are_found_by_their_check() {
     let root_path = root.path().to_string_lossy().into_owned();
     for (fault, expected, says) in DATASET {
         let (workspace, fault) = (Workspace::new(), format!("fault={fault}"));
-        let arguments = ["--root", &root_path, "--set", &fault, "--kind", "dataset"];
+        let arguments = ["--root", &root_path, "--set", &fault, "--kind", "dataset", "--timeout", "20"];
         let (output, report) = check(&workspace, &built::plugin("stress"), &arguments);
         let failed = having(&report, "fail");
         let reason = failed.iter().find(|(name, _)| name == expected);
