@@ -32,8 +32,9 @@ mod tests;
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
 use tch::{Device, Kind};
+use tempfile::TempDir;
 
 pub use backbone::Backbone;
 pub use cache::KeyValueCache;
@@ -54,4 +55,19 @@ pub use tokenizer::Tokenizer;
 /// As [`Backbone::load`]; a tokenizer that is not the model's.
 pub fn load(folder: &Path, device: Device, kind: Kind) -> Result<(Backbone, Tokenizer)> {
     Checkpoint::open(folder, None)?.load(device, kind)
+}
+
+/// A folder with the backbone that is built in, where `model` names that in place of a folder: `builtin:tiny`.
+///
+/// # Errors
+/// A name that there is not; a folder that cannot be made.
+pub fn builtin(model: &Path) -> Result<Option<TempDir>> {
+    let Some(name) = model.to_str().and_then(|text| text.strip_prefix("builtin:")) else { return Ok(None) };
+    ensure!(
+        name == "tiny",
+        "no built-in backbone is named `{name}`\nhint: use builtin:tiny, or the folder of a checkpoint"
+    );
+    let folder = tempfile::tempdir().context("no temporary folder can be made")?;
+    Backbone::write_builtin_tiny(folder.path())?;
+    Ok(Some(folder))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use coin_host::model::{Backbone, weights};
+use coin_host::model::weights;
 use serde_json::{Value, json};
 use tch::{Kind, Tensor};
 
@@ -106,6 +106,10 @@ fn tensors_that_are_not_the_methods_are_listed() {
         tensors.insert(format!("{module}.7.mlp.up_proj.lora_A.weight"), zeros([4, 128]));
         tensors.insert(format!("{module}.1.self_attn.q_proj.lora_B.weight"), zeros([127, 4]));
     });
+    let path = workspace.path().join("adapter/adapter_config.json");
+    let mut config: Value = serde_json::from_slice(&fs::read(&path).expect("there")).expect("JSON");
+    config["target_modules"] = json!("all-linear");
+    fs::write(&path, config.to_string()).expect("written");
     refused!(workspace);
 }
 
@@ -181,14 +185,18 @@ fn bench_answers_with_what_a_run_has_trained() {
     let (workspace, shown) = export(&["--run", run, "--cell", "lora/written/0"]);
     assert!(shown.starts_with("exit: 0\n"), "{shown}");
     let place = workspace.path();
-    fs::create_dir(place.join("tiny")).expect("made");
-    Backbone::write_builtin_tiny(&place.join("tiny")).expect("written");
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/llava");
     let (data, images) = (fixtures.join("single.json"), fixtures.join("images"));
     let bench = |what: &str, more: &[&str]| -> Value {
         let mut command =
             workspace.command(&["--quiet", "bench", what, "--threads", "1", "--batch-size", "2"]);
-        command.args(["--model", "tiny"]).arg("--data").arg(&data).arg("--images").arg(&images).args(more);
+        command
+            .args(["--model", "builtin:tiny"])
+            .arg("--data")
+            .arg(&data)
+            .arg("--images")
+            .arg(&images)
+            .args(more);
         let output = command.output().expect("coin-host starts");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).expect("JSON")
@@ -207,14 +215,24 @@ fn bench_answers_with_what_a_run_has_trained() {
     // One LoRA has one rank.
     let path = place.join("adapter/adapter_config.json");
     let text = fs::read_to_string(&path).expect("there");
-    let mut config: Value = serde_json::from_str(&text).expect("JSON");
-    config["alpha_pattern"] = json!({"layers.0.self_attn.q_proj": 3.0});
-    fs::write(&path, config.to_string()).expect("written");
-    let mut command = workspace.command(&["bench", "generate", "--model", "tiny", "--adapter", "adapter"]);
-    let output = command.arg("--data").arg(&data).arg("--images").arg(&images).output().expect("started");
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{stderr}");
-    assert!(stderr.contains("and there is one LoRA here") && stderr.contains("hint: "), "{stderr}");
+    for (key, value, said) in [
+        ("alpha_pattern", json!({"layers.0.self_attn.q_proj": 3.0}), "and there is one LoRA here"),
+        // peft would take it for an adapter of q_proj alone.
+        ("target_modules", json!(["q_proj"]), "does not have `model.language_model.layers.0."),
+    ] {
+        let mut config: Value = serde_json::from_str(&text).expect("JSON");
+        config[key] = value;
+        fs::write(&path, config.to_string()).expect("written");
+        let mut command =
+            workspace.command(&["bench", "generate", "--model", "builtin:tiny", "--adapter", "adapter"]);
+        let output = command.arg("--data").arg(&data).arg("--images").arg(&images).output().expect("started");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(stderr.contains(said) && stderr.contains("hint: "), "{stderr}");
+    }
+    let unknown = ["--model", "builtin:tinny", "--adapter", "adapter", "--out", "merged"];
+    let shown = workspace.run(&[&["model", "merge"][..], &unknown].concat());
+    assert!(shown.starts_with("exit: 2\n"), "{shown}");
 }
 
 #[test]

@@ -220,7 +220,7 @@ impl CompareCommand {
             // Sizes of CoIN's are not taken where nothing would say so.
             if is_counted || outlook.is_some() {
                 plan.steps = Some(amount.steps);
-                plan.answers = amount.answers;
+                plan.answers = Some(amount.answers);
             }
         }
         if !self.json {

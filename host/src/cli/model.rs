@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
+use tempfile::TempDir;
 
 use crate::cli::output::Output;
 use crate::compare::{adapter, environment, merged, world};
@@ -16,7 +17,7 @@ use crate::data::bad_input::BadInput;
 use crate::data::image::Aspect;
 use crate::doctor::gpu;
 use crate::eval::logits::{self, Inputs};
-use crate::model::{Backbone, fetch, merge};
+use crate::model::{Backbone, builtin, fetch, merge};
 use crate::stop::Stop;
 use crate::train::peft::PeftAdapter;
 use crate::train::pretrain::config::PretrainConfig;
@@ -160,7 +161,7 @@ impl ExportAdapter {
 
 #[derive(Debug, Args)]
 struct Merge {
-    /// Folder of a LLaVA checkpoint
+    /// Folder of a LLaVA checkpoint, or builtin:tiny
     #[arg(long, value_name = "FOLDER", requires = "adapter", required_unless_present = "run")]
     model: Option<PathBuf>,
     /// Folder of its vision tower, if it is in LLaVA's own layout
@@ -205,6 +206,8 @@ impl Merge {
         let origin =
             json!({"r": adapter.r, "lora_alpha": adapter.lora_alpha, "sha256": PeftAdapter::sha256(folder)?});
         let changes = adapter.changes().with_context(|| folder.display().to_string())?;
+        let builtin = builtin(model)?;
+        let model = builtin.as_ref().map_or(model, TempDir::path);
         merge::merge(model, self.vision_tower.as_deref(), &changes, &origin, &self.out)
     }
 }
@@ -212,7 +215,7 @@ impl Merge {
 /// A checkpoint and conversations for it.
 #[derive(Debug, Args)]
 pub(crate) struct InputArguments {
-    /// Folder of a LLaVA checkpoint, in the Hugging Face layout or in LLaVA's own
+    /// Folder of a LLaVA checkpoint, in the Hugging Face layout or in LLaVA's own, or builtin:tiny
     #[arg(long, value_name = "FOLDER")]
     model: PathBuf,
     /// Folder of the vision tower, for a checkpoint in LLaVA's own layout

@@ -29,9 +29,6 @@ impl fmt::Display for Cell {
     }
 }
 
-/// Test items assumed of a task whose size is not known before it is opened.
-const ITEMS: usize = 300;
-
 /// All that a run does.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Plan {
@@ -43,8 +40,8 @@ pub struct Plan {
     pub references: Vec<(String, u64)>,
     /// Optimizer steps of all cells and references; none where the length of the data decides.
     pub steps: Option<usize>,
-    /// Answers of all cells and references, where `evaluation.limit` or 300 items a task are asked for.
-    pub answers: usize,
+    /// Answers of all cells and references; none where the length of the test sets decides, and they were not counted.
+    pub answers: Option<usize>,
     /// sha256 of the configuration.
     pub config: String,
 }
@@ -70,14 +67,16 @@ impl Plan {
             config.seeds.iter().flat_map(|&seed| config.references.iter().map(move |r| reference(r, seed)));
         let references: Vec<(String, u64)> = references.collect();
         let tasks = config.tasks.len();
-        let items = config.evaluation.limit.unwrap_or(ITEMS);
         // A cell answers every task after each stage; a reference answers every task once, and so does zero-shot.
         let trained = cells.len() + references.len();
         Plan {
             name: config.name.clone(),
             tasks: config.tasks.iter().map(|(name, _)| name.clone()).collect(),
             steps: config.training.steps.map(|steps| steps * tasks * trained),
-            answers: items * tasks * (cells.len() * tasks + references.len() + 1),
+            answers: config
+                .evaluation
+                .limit
+                .map(|items| items * tasks * (cells.len() * tasks + references.len() + 1)),
             cells,
             references,
             config: config.content_hash(),
@@ -116,7 +115,10 @@ impl fmt::Display for Plan {
             Some(steps) => write!(f, "work: {steps} optimizer steps")?,
             None => f.write_str("work: optimizer steps by the size of the data")?,
         }
-        writeln!(f, ", about {} answers", self.answers)?;
+        match self.answers {
+            Some(answers) => writeln!(f, ", about {answers} answers")?,
+            None => writeln!(f, ", answers by the size of the test sets")?,
+        }
         f.write_str("references: zero-shot, blind")?;
         for (reference, seed) in &self.references {
             write!(f, ", {reference} with seed {seed}")?;

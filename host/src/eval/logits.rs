@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use tch::{Device, Kind, Tensor, no_grad};
+use tempfile::TempDir;
 
 use crate::data::bad_input::BadInput;
 use crate::data::conversation::Conversation;
@@ -12,7 +13,9 @@ use crate::data::image::{Aspect, Transform};
 use crate::data::prompt::{Example, Prompter, Template};
 use crate::data::task::Pictures;
 use crate::model::input::Row;
-use crate::model::{Backbone, Checkpoint, Frozen, ModelInput, Padding, Tokenizer, ensure_finite, weights};
+use crate::model::{
+    self, Backbone, Checkpoint, Frozen, ModelInput, Padding, Tokenizer, ensure_finite, weights,
+};
 
 /// A checkpoint and conversations for it, as a user names them.
 pub struct Inputs<'a> {
@@ -48,7 +51,9 @@ impl Inputs<'_> {
             "{} is not a folder\nhint: --images names what the records' picture paths start from",
             self.images.display()
         );
-        let checkpoint = Checkpoint::open(self.model, self.vision_tower)?;
+        let builtin = model::builtin(self.model)?;
+        let model = builtin.as_ref().map_or(self.model, TempDir::path);
+        let checkpoint = Checkpoint::open(model, self.vision_tower)?;
         let side = checkpoint.config().vision_config.image_size as u32;
         let (folder, pads) = checkpoint.preparation();
         let transform = Transform::of_checkpoint(folder, side, self.aspect.or(pads.then_some(Aspect::Pad)))?;

@@ -208,13 +208,19 @@ fn is_one(value: &i64) -> bool {
     *value == 1
 }
 
+/// What to do where a model's folder is not there.
+pub(crate) const NO_FOLDER: &str = "there is no such folder; docs/models.md says for each model how it is made: `coin-host model fetch` (smollm2, or hf:OWNER/NAME from a hub) or `coin-host model pretrain`";
+
 impl ModelConfig {
     /// Reads and checks a `config.json`.
     pub fn read(path: &Path) -> Result<ModelConfig> {
         let text = std::fs::read_to_string(path).with_context(|| {
-            let hint = match path.parent().is_some_and(Path::is_dir) {
-                true => "a backbone is a folder with config.json, tokenizer.json and safetensors files",
-                false => "there is no such folder; `coin-host model fetch` makes one (smollm2, or hf:OWNER/NAME from a hub), and docs/models.md says how each is called",
+            let hint = match path.parent() {
+                Some(folder) if folder.is_dir() => {
+                    "a backbone is a folder with config.json, tokenizer.json and safetensors files"
+                }
+                Some(file) if file.is_file() => "that is a file: name the folder it is in",
+                _ => NO_FOLDER,
             };
             format!("{} cannot be read\nhint: {hint}", path.display())
         })?;

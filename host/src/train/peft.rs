@@ -71,7 +71,13 @@ impl PeftAdapter {
             let tensor = sound(&tensor, &written, path)?;
             let (site, part) = split(name);
             let module = &name[..name.len() - part.len()];
-            let scale = config.scale(module.trim_end_matches('.'))?;
+            let module = module.trim_end_matches('.');
+            let scale = config.scale(module)?;
+            ensure!(
+                !part.starts_with("lora_") || config.is_target(module),
+                "{}: `{written}` is there, and {CONFIG} does not have `{module}` among its target_modules\nhint: peft would leave it out; both files must come from the same save_pretrained",
+                path.display()
+            );
             let of_rank = match part.as_str() {
                 A => Some((tensor.size2(), 0)),
                 B => Some((tensor.size2(), 1)),

@@ -26,6 +26,7 @@ use crate::data::bad_input::BadInput;
 use crate::data::image::Transform;
 use crate::data::prompt::{Prompter, Template};
 use crate::files;
+use crate::model::config::NO_FOLDER;
 use crate::model::merge::{self, Change, Changes};
 use crate::model::{Backbone, ModelConfig, Tokenizer, weights};
 use crate::stop::{Stop, Stopped};
@@ -196,6 +197,7 @@ impl Copies {
     /// A file that is missing; an `out` that is the model's own folder.
     fn of(config: &PretrainConfig, out: &Path) -> Result<Copies> {
         let model = &config.model;
+        ensure!(model.is_dir(), "{} cannot be read\nhint: {NO_FOLDER}", model.display());
         ensure!(
             !out.exists() || out.canonicalize()? != model.canonicalize()?,
             "{} is the folder of the model itself\nhint: name another one with --out",

@@ -21,7 +21,6 @@ const HARMLESS: &[&str] = &[
     "peft_version",
     "qalora_group_size",
     "revision",
-    "target_modules",
     "task_type",
 ];
 
@@ -36,6 +35,9 @@ pub(super) struct LoraConfig {
     rank_pattern: BTreeMap<String, i64>,
     #[serde(default)]
     alpha_pattern: BTreeMap<String, f64>,
+    /// Ends of names; none where an expression or `all-linear` stands there.
+    #[serde(skip)]
+    target_modules: Option<Vec<String>>,
 }
 
 impl LoraConfig {
@@ -59,6 +61,8 @@ impl LoraConfig {
                 "`init_lora_weights` is {init}, which changes the weights under the adapter as well\nhint: let peft write it as plain LoRA: save_pretrained(.., path_initial_model_for_weight_conversion=..)"
             );
         }
+        let modules = keys.remove("target_modules").filter(Value::is_array);
+        let target_modules = modules.map(serde_json::from_value).transpose().context("`target_modules`")?;
         if keys.get("bias").is_some_and(|bias| bias == "none") {
             keys.remove("bias");
         }
@@ -73,6 +77,7 @@ impl LoraConfig {
             );
         }
         let config: LoraConfig = serde_json::from_value(Value::Object(read))?;
+        let config = LoraConfig { target_modules, ..config };
         let ranks = config.rank_pattern.values().chain([&config.r]);
         ensure!(
             ranks.into_iter().all(|&rank| rank >= 1),
@@ -100,6 +105,12 @@ impl LoraConfig {
         LoraConfig::parse(&text).with_context(|| path.display().to_string())
     }
 
+    /// Whether a module, by its whole name, is one that peft adapts.
+    pub(super) fn is_target(&self, module: &str) -> bool {
+        let Some(targets) = &self.target_modules else { return true };
+        targets.iter().any(|target| is_end(target, module))
+    }
+
     /// `r` and `lora_alpha` of a module by its whole name.
     ///
     /// # Errors
@@ -112,10 +123,7 @@ impl LoraConfig {
 
 /// The value for a module: a pattern is the end of its name, from a dot on.
 fn of_pattern<T: Copy + PartialEq>(patterns: &BTreeMap<String, T>, module: &str) -> Result<Option<T>> {
-    let fits = |pattern: &str| {
-        let before = module.strip_suffix(pattern);
-        before.is_some_and(|before| before.is_empty() || before.ends_with('.'))
-    };
+    let fits = |pattern: &str| is_end(pattern, module);
     let mut found = patterns.iter().filter(|(pattern, _)| fits(pattern)).map(|(_, &value)| value);
     let first = found.next();
     ensure!(
@@ -123,6 +131,12 @@ fn of_pattern<T: Copy + PartialEq>(patterns: &BTreeMap<String, T>, module: &str)
         "two entries of rank_pattern or alpha_pattern fit `{module}` and say different things\nhint: leave one"
     );
     Ok(first)
+}
+
+/// Whether a module's name is this, or ends in it behind a dot.
+fn is_end(end: &str, module: &str) -> bool {
+    let before = module.strip_suffix(end);
+    before.is_some_and(|before| before.is_empty() || before.ends_with('.'))
 }
 
 /// Whether a value says that what its key names is not used.
@@ -173,6 +187,15 @@ mod tests {
             let error = format!("{:#}", parse(more.clone()).expect_err(&more.to_string()));
             assert!(error.contains(said), "{said}: {error}");
         }
+    }
+
+    #[test]
+    fn targets_are_ends_of_names() {
+        let plain = parse(json!({})).expect("plain");
+        assert!(plain.is_target("layers.0.q_proj") && plain.is_target("q_proj"));
+        assert!(!plain.is_target("layers.0.k_proj") && !plain.is_target("layers.0.eq_proj"));
+        let all = parse(json!({"target_modules": "all-linear"})).expect("plain");
+        assert!(all.is_target("layers.0.k_proj"));
     }
 
     #[test]
